@@ -1,0 +1,20 @@
+//! The mesh as plain data and pure decisions.
+//!
+//! What exists in the mesh ([`Workload`], [`Service`], [`Policy`]), where a connection goes ([`route`]),
+//! to which endpoint ([`balance`]), whether it may ([`authorize`]) and how it ended ([`Outcome`]). Nothing
+//! here does I/O, reads a clock or keeps a global: time and randomness are arguments, so that every decision
+//! can be tested, explained (`adit explain`) and repeated.
+
+pub mod identity;
+pub mod outcome;
+pub mod policy;
+pub mod service;
+pub mod text;
+pub mod workload;
+
+pub use identity::{Identity, InvalidIdentity, TrustDomain};
+pub use outcome::Outcome;
+pub use policy::{Policy, PolicyKey};
+pub use service::{Service, ServiceKey};
+pub use text::{Interner, Text};
+pub use workload::Workload;
