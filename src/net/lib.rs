@@ -1,1 +1,20 @@
-//! net
+//! Linux as the mesh needs it: network namespaces, socket options, the original destination of a redirected
+//! connection, the pod's redirection rules, policy routing, and the links of a test topology.
+//!
+//! This is the only room with `unsafe` code, and the only one that changes a kernel's configuration. Every change is
+//! confined to the network namespace that is given to it, can be repeated without harm, and can be taken back.
+
+pub mod constants;
+pub mod link;
+pub mod listeners;
+pub mod namespace;
+mod netlink;
+pub mod policy_routing;
+pub mod rlimit;
+pub mod rules;
+pub mod socket;
+pub mod userns;
+
+pub use namespace::{Namespace, NamespaceError};
+pub use netlink::NetlinkError;
+pub use socket::{Congestion, Keepalive, SocketOptions, Source};
