@@ -5,9 +5,15 @@
 //! here does I/O, reads a clock or keeps a global: time and randomness are arguments, so that every decision
 //! can be tested, explained (`adit explain`) and repeated.
 
+pub mod baggage;
+pub mod balance;
+pub mod constants;
+pub mod eject;
 pub mod identity;
 pub mod outcome;
 pub mod policy;
+pub mod registry;
+pub mod route;
 pub mod service;
 pub mod text;
 pub mod workload;
@@ -15,6 +21,7 @@ pub mod workload;
 pub use identity::{Identity, InvalidIdentity, TrustDomain};
 pub use outcome::Outcome;
 pub use policy::{Policy, PolicyKey};
+pub use registry::{Registry, Store};
 pub use service::{Service, ServiceKey};
 pub use text::{Interner, Text};
 pub use workload::Workload;

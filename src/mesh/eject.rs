@@ -1,0 +1,1 @@
+//! Passive ejection of endpoints that refuse connections.
