@@ -5,6 +5,7 @@
 //! here does I/O, reads a clock or keeps a global: time and randomness are arguments, so that every decision
 //! can be tested, explained (`adit explain`) and repeated.
 
+pub mod authorize;
 pub mod baggage;
 pub mod balance;
 pub mod constants;

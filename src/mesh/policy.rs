@@ -4,9 +4,13 @@
 //! does, or if it has none; a match if all its fields do. An empty match never matches, nor does a policy without groups; a group without
 //! clauses matches everything. These rules are executed in [`crate::authorize`]; here is only the shape.
 
+mod check;
+
 use std::fmt;
 
 use ipnet::IpNet;
+
+pub use check::{InvalidPolicy, InvalidValue, port, range};
 
 use crate::text::Text;
 
@@ -110,6 +114,90 @@ pub struct Match {
     pub not_destination_ports: Box<[u16]>,
 }
 
+/// A field of a [`Match`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Field {
+    /// [`Match::destination_ports`].
+    DestinationPorts,
+    /// [`Match::not_destination_ports`].
+    NotDestinationPorts,
+    /// [`Match::namespaces`].
+    Namespaces,
+    /// [`Match::not_namespaces`].
+    NotNamespaces,
+    /// [`Match::service_accounts`].
+    ServiceAccounts,
+    /// [`Match::not_service_accounts`].
+    NotServiceAccounts,
+    /// [`Match::principals`].
+    Principals,
+    /// [`Match::not_principals`].
+    NotPrincipals,
+    /// [`Match::source_ips`].
+    SourceIps,
+    /// [`Match::not_source_ips`].
+    NotSourceIps,
+    /// [`Match::destination_ips`].
+    DestinationIps,
+    /// [`Match::not_destination_ips`].
+    NotDestinationIps,
+}
+
+impl Field {
+    /// Every field, the ones that are quickest to compare first.
+    pub const ALL: [Self; 12] = [
+        Self::DestinationPorts,
+        Self::NotDestinationPorts,
+        Self::Namespaces,
+        Self::NotNamespaces,
+        Self::ServiceAccounts,
+        Self::NotServiceAccounts,
+        Self::Principals,
+        Self::NotPrincipals,
+        Self::SourceIps,
+        Self::NotSourceIps,
+        Self::DestinationIps,
+        Self::NotDestinationIps,
+    ];
+
+    /// The name as configuration files and dumps spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DestinationPorts => "destinationPorts",
+            Self::NotDestinationPorts => "notDestinationPorts",
+            Self::Namespaces => "namespaces",
+            Self::NotNamespaces => "notNamespaces",
+            Self::ServiceAccounts => "serviceAccounts",
+            Self::NotServiceAccounts => "notServiceAccounts",
+            Self::Principals => "principals",
+            Self::NotPrincipals => "notPrincipals",
+            Self::SourceIps => "sourceIps",
+            Self::NotSourceIps => "notSourceIps",
+            Self::DestinationIps => "destinationIps",
+            Self::NotDestinationIps => "notDestinationIps",
+        }
+    }
+
+    /// Whether its values are what may not be.
+    pub const fn is_negative(self) -> bool {
+        matches!(
+            self,
+            Self::NotDestinationPorts
+                | Self::NotNamespaces
+                | Self::NotServiceAccounts
+                | Self::NotPrincipals
+                | Self::NotSourceIps
+                | Self::NotDestinationIps
+        )
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// A condition on a string. The empty string is never a value: an empty condition is a mistake in a resource,
 /// and reading it as "anything" would widen a policy.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -124,6 +212,17 @@ pub enum StringMatch {
     Presence,
 }
 
+impl fmt::Display for StringMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(value) => f.write_str(value),
+            Self::Prefix(value) => write!(f, "{value}*"),
+            Self::Suffix(value) => write!(f, "*{value}"),
+            Self::Presence => f.write_str("*"),
+        }
+    }
+}
+
 /// A service account in a namespace, of whatever trust domain.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ServiceAccount {
@@ -131,4 +230,10 @@ pub struct ServiceAccount {
     pub namespace: Text,
     /// The name.
     pub name: Text,
+}
+
+impl fmt::Display for ServiceAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
