@@ -1,0 +1,1 @@
+//! How the variants of the mesh are spelled, in files and in dumps alike.
