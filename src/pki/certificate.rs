@@ -1,0 +1,116 @@
+//! Reading certificates: whose they are and how long they hold.
+//!
+//! A workload's certificate has exactly one URI among its subject alternative names (X.509-SVID specification,
+//! section 2), and that URI is read strictly. Taking the first that happens to parse, as others do, would let a
+//! certificate mean different workloads to different readers.
+
+use std::time::{Duration, SystemTime};
+
+use adit_mesh::{Identity, InvalidIdentity};
+use rustls_pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+use x509_parser::time::ASN1Time;
+
+/// What the mesh needs to know about a certificate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certificate {
+    /// The serial number, big-endian, without leading zeros.
+    pub serial: Vec<u8>,
+    /// From when on it holds, in whole seconds.
+    pub not_before: SystemTime,
+    /// Until when it holds, in whole seconds.
+    pub not_after: SystemTime,
+}
+
+impl Certificate {
+    /// Reads a certificate.
+    ///
+    /// # Errors
+    /// [`InvalidCertificate::Encoding`] if it is not one certificate and nothing else.
+    pub fn parse(der: &CertificateDer<'_>) -> Result<Self, InvalidCertificate> {
+        let certificate = parse(der)?;
+        let serial = certificate.raw_serial();
+        let leading_zeros = serial.iter().take_while(|byte| **byte == 0).count();
+        let validity = certificate.validity();
+        Ok(Self {
+            serial: serial[leading_zeros..].to_vec(),
+            not_before: system_time(validity.not_before),
+            not_after: system_time(validity.not_after),
+        })
+    }
+
+    /// The serial number as `openssl` and `istioctl` print it: lower-case hexadecimal.
+    pub fn serial_text(&self) -> String {
+        self.serial.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The SPIFFE identity of the owner of a certificate.
+///
+/// # Errors
+/// Any certificate that does not have exactly one URI among its names, or whose URI is not the identity of a
+/// workload.
+pub fn peer_identity(leaf: &CertificateDer<'_>) -> Result<Identity, InvalidCertificate> {
+    let certificate = parse(leaf)?;
+    // An extension that occurs twice is an error here (RFC 5280, section 4.2).
+    let names = certificate
+        .subject_alternative_name()
+        .map_err(|_| InvalidCertificate::Encoding)?
+        .ok_or(InvalidCertificate::NoUri)?;
+    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    match (uris.next(), uris.next()) {
+        (None, _) => Err(InvalidCertificate::NoUri),
+        (Some(_), Some(_)) => Err(InvalidCertificate::SeveralUris),
+        (Some(uri), None) => uri.parse().map_err(InvalidCertificate::Identity),
+    }
+}
+
+/// Writes certificates as PEM, one after another.
+pub fn to_pem<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> String {
+    certificates
+        .into_iter()
+        .map(|der| encode_pem("CERTIFICATE", der))
+        .collect()
+}
+
+/// Writes one PEM block (RFC 7468).
+pub(crate) fn encode_pem(label: &str, der: &[u8]) -> String {
+    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&pem::Pem::new(label, der), lines)
+}
+
+/// Why a certificate cannot be a workload's.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum InvalidCertificate {
+    /// The bytes are not one certificate.
+    #[error("the certificate cannot be read")]
+    Encoding,
+    /// No URI among the subject alternative names.
+    #[error("the certificate names no SPIFFE identity: it has no URI among its subject alternative names")]
+    NoUri,
+    /// More than one URI, so that it could mean more than one workload.
+    #[error(
+        "the certificate has more than one URI among its subject alternative names; exactly one is allowed"
+    )]
+    SeveralUris,
+    /// The URI is not the identity of a workload.
+    #[error("the certificate's URI is not the identity of a workload: {0}")]
+    Identity(InvalidIdentity),
+}
+
+fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, InvalidCertificate> {
+    match X509Certificate::from_der(der) {
+        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        _ => Err(InvalidCertificate::Encoding),
+    }
+}
+
+fn system_time(time: ASN1Time) -> SystemTime {
+    // No certificate of a workload is older than 1970; one that claims so holds from the epoch on.
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+}

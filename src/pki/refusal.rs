@@ -1,0 +1,187 @@
+//! Why a handshake was refused: one closed list, recoverable from the error that rustls reports.
+//!
+//! What the TLS alert can say (revoked, expired, unknown issuer) is left in rustls' own words, so that the peer
+//! gets the precise alert; what only the mesh knows (identities, trust domains) travels inside
+//! [`rustls::CertificateError::Other`] and comes back through [`TlsRefusal::of`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use adit_mesh::{Identity, Outcome};
+use rustls::{CertificateError, OtherError};
+
+use crate::certificate::InvalidCertificate;
+
+/// Why the peer's certificate was refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TlsRefusal {
+    /// The peer presented none.
+    #[error("the peer presented no certificate")]
+    NoCertificate,
+    /// It cannot be read, or does not name exactly one workload.
+    #[error("{0}")]
+    Invalid(InvalidCertificate),
+    /// It has expired.
+    #[error("the peer's certificate has expired; are the clocks of both nodes right?")]
+    Expired,
+    /// It does not hold yet.
+    #[error("the peer's certificate is not valid yet; are the clocks of both nodes right?")]
+    NotYetValid,
+    /// No chain from it to a trusted root.
+    #[error("the peer's certificate does not chain to a trusted root")]
+    Untrusted,
+    /// It may not be used for this side of a connection (extended key usage).
+    #[error("the peer's certificate may not be used for this side of a TLS connection (extended key usage)")]
+    WrongPurpose,
+    /// It, or a certificate above it, is revoked.
+    #[error("the peer's certificate, or one above it, is revoked")]
+    Revoked,
+    /// A revocation list names its issuer but was not signed by it, so nobody knows whether it is revoked.
+    #[error(
+        "the revocation list for the peer's certificate was not signed by its issuer; replace the CRL file"
+    )]
+    RevocationUnknown,
+    /// A workload of a trust domain that is neither ours nor an alias.
+    #[error("the peer is {0}, of a foreign trust domain; add an alias if it may be trusted")]
+    ForeignTrustDomain(Identity),
+    /// Another workload than the one that was called.
+    #[error("the peer is {presented}, expected {}", Expected(.expected))]
+    WrongIdentity {
+        /// Who it is.
+        presented: Identity,
+        /// Who it should have been; any of these.
+        expected: Arc<[Identity]>,
+    },
+}
+
+impl TlsRefusal {
+    /// The refusal behind an error of rustls, if it is one: the peer's certificate was judged by us.
+    pub fn of(error: &rustls::Error) -> Option<Self> {
+        use CertificateError as E;
+        let certificate = match error {
+            rustls::Error::NoCertificatesPresented => return Some(Self::NoCertificate),
+            rustls::Error::InvalidCertRevocationList(_) => return Some(Self::RevocationUnknown),
+            rustls::Error::InvalidCertificate(certificate) => certificate,
+            _ => return None,
+        };
+        Some(match certificate {
+            E::Other(OtherError(cause)) => match cause.downcast_ref::<Self>() {
+                Some(refusal) => refusal.clone(),
+                None => Self::Untrusted,
+            },
+            E::Expired | E::ExpiredContext { .. } => Self::Expired,
+            E::NotValidYet | E::NotValidYetContext { .. } => Self::NotYetValid,
+            E::Revoked => Self::Revoked,
+            E::UnknownRevocationStatus => Self::RevocationUnknown,
+            E::InvalidPurpose | E::InvalidPurposeContext { .. } => Self::WrongPurpose,
+            E::BadEncoding => Self::Invalid(InvalidCertificate::Encoding),
+            _ => Self::Untrusted,
+        })
+    }
+
+    /// How the connection ended.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::NoCertificate
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Untrusted
+            | Self::WrongPurpose
+            | Self::RevocationUnknown => Outcome::TlsFailed,
+            Self::Revoked => Outcome::CertificateRevoked,
+            Self::Invalid(_) | Self::ForeignTrustDomain(_) | Self::WrongIdentity { .. } => {
+                Outcome::IdentityMismatch
+            }
+        }
+    }
+}
+
+/// How a connection ended whose handshake failed with `error`.
+pub fn outcome_of(error: &rustls::Error) -> Outcome {
+    TlsRefusal::of(error).map_or(Outcome::TlsFailed, |refusal| refusal.outcome())
+}
+
+impl From<TlsRefusal> for rustls::Error {
+    fn from(refusal: TlsRefusal) -> Self {
+        use CertificateError as E;
+        let certificate = match refusal {
+            TlsRefusal::NoCertificate => return Self::NoCertificatesPresented,
+            TlsRefusal::Invalid(InvalidCertificate::Encoding) => E::BadEncoding,
+            TlsRefusal::Expired => E::Expired,
+            TlsRefusal::NotYetValid => E::NotValidYet,
+            TlsRefusal::Untrusted => E::UnknownIssuer,
+            TlsRefusal::WrongPurpose => E::InvalidPurpose,
+            TlsRefusal::Revoked => E::Revoked,
+            TlsRefusal::RevocationUnknown => E::UnknownRevocationStatus,
+            ours @ (TlsRefusal::Invalid(_)
+            | TlsRefusal::ForeignTrustDomain(_)
+            | TlsRefusal::WrongIdentity { .. }) => E::Other(OtherError(Arc::new(ours))),
+        };
+        Self::InvalidCertificate(certificate)
+    }
+}
+
+/// Lists identities for people: `a or b`.
+struct Expected<'a>(&'a [Identity]);
+
+impl fmt::Display for Expected<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, identity) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" or ")?;
+            }
+            write!(f, "{identity}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::identity;
+
+    #[test]
+    fn every_refusal_survives_the_way_through_rustls() {
+        let refusals = [
+            (TlsRefusal::NoCertificate, Outcome::TlsFailed),
+            (
+                TlsRefusal::Invalid(InvalidCertificate::Encoding),
+                Outcome::IdentityMismatch,
+            ),
+            (
+                TlsRefusal::Invalid(InvalidCertificate::SeveralUris),
+                Outcome::IdentityMismatch,
+            ),
+            (TlsRefusal::Expired, Outcome::TlsFailed),
+            (TlsRefusal::NotYetValid, Outcome::TlsFailed),
+            (TlsRefusal::Untrusted, Outcome::TlsFailed),
+            (TlsRefusal::WrongPurpose, Outcome::TlsFailed),
+            (TlsRefusal::Revoked, Outcome::CertificateRevoked),
+            (TlsRefusal::RevocationUnknown, Outcome::TlsFailed),
+            (
+                TlsRefusal::ForeignTrustDomain(identity("a")),
+                Outcome::IdentityMismatch,
+            ),
+            (
+                TlsRefusal::WrongIdentity {
+                    presented: identity("a"),
+                    expected: [identity("b"), identity("c")].into(),
+                },
+                Outcome::IdentityMismatch,
+            ),
+        ];
+        for (refusal, outcome) in refusals {
+            let error = rustls::Error::from(refusal.clone());
+            assert_eq!(TlsRefusal::of(&error), Some(refusal));
+            assert_eq!(outcome_of(&error), outcome);
+        }
+    }
+
+    #[test]
+    fn a_failure_that_is_not_about_the_certificate_is_no_refusal() {
+        let error = rustls::Error::HandshakeNotComplete;
+        assert_eq!(TlsRefusal::of(&error), None);
+        assert_eq!(outcome_of(&error), Outcome::TlsFailed);
+    }
+}

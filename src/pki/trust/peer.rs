@@ -1,0 +1,181 @@
+//! Judging a peer's certificate chain: the one place where it is decided whom to believe.
+
+use std::sync::Arc;
+
+use adit_mesh::{Identity, TrustDomain};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter,
+    KeyUsage, RevocationCheckDepth, RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
+};
+
+use super::{Crls, Roots};
+use crate::certificate::{InvalidCertificate, peer_identity};
+use crate::refusal::TlsRefusal;
+
+/// Which side of a connection the peer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// It connected to us.
+    Client,
+    /// We connected to it.
+    Server,
+}
+
+/// What a workload believes of its peers' certificates.
+#[derive(Debug)]
+pub struct PeerCheck {
+    roots: Arc<Roots>,
+    crls: Arc<Crls>,
+    own: TrustDomain,
+    aliases: Arc<[TrustDomain]>,
+}
+
+impl PeerCheck {
+    pub(super) fn new(
+        roots: Arc<Roots>,
+        crls: Arc<Crls>,
+        own: TrustDomain,
+        aliases: Arc<[TrustDomain]>,
+    ) -> Self {
+        Self {
+            roots,
+            crls,
+            own,
+            aliases,
+        }
+    }
+
+    /// The roots that are trusted.
+    pub fn roots(&self) -> &[CertificateDer<'static>] {
+        self.roots.certificates()
+    }
+
+    /// Who the owner of a chain is, if the chain is to be believed at `now`: it leads to a root, every
+    /// certificate of it holds and is not revoked, its purpose is `side`, and it names one workload.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn identify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        side: Side,
+        now: UnixTime,
+    ) -> Result<Identity, TlsRefusal> {
+        match side {
+            Side::Client => self.chain(leaf, intermediates, KeyUsage::client_auth(), now)?,
+            Side::Server => self.chain(leaf, intermediates, KeyUsage::server_auth(), now)?,
+        }
+        peer_identity(leaf).map_err(TlsRefusal::Invalid)
+    }
+
+    /// Whether a workload of this trust domain may connect to us.
+    pub fn accepts(&self, domain: &TrustDomain) -> bool {
+        *domain == self.own || self.aliases.contains(domain)
+    }
+
+    /// Judges the chain (certificate first) of a live connection again, after a change of trust. Its validity in
+    /// time is not asked again: a connection may outlive the certificate that opened it.
+    ///
+    /// # Errors
+    /// [`TlsRefusal::Revoked`] if it has been revoked since; [`TlsRefusal::Untrusted`] and others if the chain
+    /// cannot be judged any more, because its root is gone from the bundle.
+    pub fn recheck(&self, chain: &[CertificateDer<'_>]) -> Result<(), TlsRefusal> {
+        let (leaf, intermediates) = chain.split_first().ok_or(TlsRefusal::NoCertificate)?;
+        // The moment at which the youngest certificate of the chain began: all of them held then.
+        let began = chain
+            .iter()
+            .map(|der| crate::Certificate::parse(der).map(|certificate| certificate.not_before))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(TlsRefusal::Invalid)?
+            .into_iter()
+            .max()
+            .and_then(|began| began.duration_since(std::time::UNIX_EPOCH).ok())
+            .unwrap_or_default();
+        self.chain(leaf, intermediates, AnyPurpose, UnixTime::since_unix_epoch(began))
+    }
+
+    /// Whether the chain (certificate first) of a live connection has been revoked.
+    pub fn is_revoked(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.recheck(chain) == Err(TlsRefusal::Revoked)
+    }
+
+    fn chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        usage: impl ExtendedKeyUsageValidator + Copy,
+        now: UnixTime,
+    ) -> Result<(), TlsRefusal> {
+        let leaf =
+            EndEntityCert::try_from(leaf).map_err(|_| TlsRefusal::Invalid(InvalidCertificate::Encoding))?;
+        let verify = |revocation: Option<RevocationOptions<'_>>| {
+            leaf.verify_for_usage(
+                webpki::ALL_VERIFICATION_ALGS,
+                self.roots.anchors(),
+                intermediates,
+                now,
+                usage,
+                revocation,
+                None,
+            )
+            .map(|_| ())
+            .map_err(refusal)
+        };
+        let groups = self.crls.groups();
+        if groups.is_empty() {
+            return verify(None);
+        }
+        let mut foreign_lists = 0;
+        for group in &groups {
+            match verify(Some(revocation(group))) {
+                Ok(()) => {}
+                // Of several lists of one issuer's name some may belong to its former key.
+                Err(TlsRefusal::RevocationUnknown) => foreign_lists += 1,
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        if foreign_lists == groups.len() {
+            return Err(TlsRefusal::RevocationUnknown);
+        }
+        Ok(())
+    }
+}
+
+/// How lists are applied; the reasons are in [`super::crl`].
+fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> RevocationOptions<'a> {
+    RevocationOptionsBuilder::new(lists)
+        .expect("only an empty set of lists is refused, and `Crls::groups` makes none")
+        .with_depth(RevocationCheckDepth::Chain)
+        .with_status_policy(UnknownStatusPolicy::Allow)
+        .with_expiration_policy(ExpirationPolicy::Ignore)
+        .build()
+}
+
+fn refusal(error: webpki::Error) -> TlsRefusal {
+    use webpki::Error as E;
+    match error {
+        E::CertExpired { .. } | E::InvalidCertValidity => TlsRefusal::Expired,
+        E::CertNotValidYet { .. } => TlsRefusal::NotYetValid,
+        E::CertRevoked => TlsRefusal::Revoked,
+        E::RequiredEkuNotFoundContext(_) => TlsRefusal::WrongPurpose,
+        E::InvalidCrlSignatureForPublicKey
+        | E::UnsupportedCrlSignatureAlgorithmContext(_)
+        | E::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
+        | E::IssuerNotCrlSigner
+        | E::UnknownRevocationStatus => TlsRefusal::RevocationUnknown,
+        E::BadDer | E::BadDerTime | E::TrailingData(_) => TlsRefusal::Invalid(InvalidCertificate::Encoding),
+        _ => TlsRefusal::Untrusted,
+    }
+}
+
+/// Accepts whatever a certificate may be used for: that was decided when the connection began.
+#[derive(Clone, Copy)]
+struct AnyPurpose;
+
+impl ExtendedKeyUsageValidator for AnyPurpose {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
+    }
+}
