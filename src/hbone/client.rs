@@ -1,0 +1,240 @@
+//! The connecting end of a tunnel: one TLS and HTTP/2 connection to a peer, and CONNECT streams in it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use adit_mesh::Outcome;
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{HeaderMap, Request, StatusCode};
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use crate::failure::Failure;
+use crate::flow::adapt_window;
+use crate::keepalive::Keepalive;
+use crate::settings::Settings;
+use crate::stream::{Counted, State, Stream};
+use crate::transport::{Flush, PeerChain, Role, Transport, handshake, turns};
+
+/// A connection to a peer. It lives as long as somebody holds it or a stream is open.
+pub struct Connection {
+    requests: SendRequest<Bytes>,
+    state: Rc<State>,
+    peer: PeerChain,
+    local: SocketAddr,
+    timings: Timings,
+}
+
+/// How long the stages of a connection took.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Timings {
+    /// TCP connect.
+    pub connect: Duration,
+    /// TLS handshake.
+    pub tls: Duration,
+}
+
+/// Why a stream could not be opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OpenError {
+    /// The connection takes no more streams (GOAWAY, REFUSED_STREAM, an error): nothing reached the peer, another
+    /// connection may serve.
+    Gone(Failure),
+    /// The peer, or the time limit, refused this stream.
+    Refused(Failure),
+}
+
+impl Connection {
+    /// TLS and HTTP/2 over a connected socket. The driver runs as a task of the current (local) runtime.
+    ///
+    /// # Errors
+    /// The failure of the stage that failed.
+    pub async fn establish(
+        socket: TcpStream,
+        connect: Duration,
+        config: Arc<ClientConfig>,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
+        let local = socket.local_addr().map_err(|error| Failure::new(Outcome::ConnectFailed, error))?;
+        let started = Instant::now();
+        let (transport, flush, peer) = handshake(socket, Role::Client(config), settings.deadlines.tls).await?;
+        let timings = Timings { connect, tls: started.elapsed() };
+        // Writes the preface, which is staged like everything else and leaves with the driver's first turn.
+        let (requests, connection) =
+            builder(settings).handshake::<_, Bytes>(transport).await.map_err(|error| Failure::http2(&error))?;
+        let state = Rc::new(State::default());
+        tokio::task::spawn_local(drive(connection, flush, state.clone(), settings.clone()));
+        Ok(Self { requests, state, peer, local, timings })
+    }
+
+    /// Opens a CONNECT stream. The answer must be 200.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(&self, request: Request<()>, within: Duration) -> Result<(Stream, HeaderMap), OpenError> {
+        let counted = Counted::new(&self.state);
+        match timeout(within, self.request(request)).await {
+            Err(_) => Err(OpenError::Refused(Failure::new(
+                Outcome::ConnectAnswerTimeout,
+                format!("no answer to the CONNECT within {within:?}"),
+            ))),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok((send, response))) => {
+                let (parts, receive) = response.into_parts();
+                match parts.status {
+                    StatusCode::OK => Ok((Stream::new(send, receive, counted), parts.headers)),
+                    status => Err(OpenError::Refused(refusal(status))),
+                }
+            }
+        }
+    }
+
+    async fn request(
+        &self,
+        request: Request<()>,
+    ) -> Result<(h2::SendStream<Bytes>, http::Response<h2::RecvStream>), OpenError> {
+        let gone = |error| OpenError::Gone(self.state.failure().unwrap_or_else(|| Failure::http2(&error)));
+        let mut requests = self.requests.clone().ready().await.map_err(gone)?;
+        let (response, send) = requests.send_request(request, false).map_err(gone)?;
+        match response.await {
+            Ok(response) => Ok((send, response)),
+            Err(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => Err(gone(error)),
+            Err(error) => {
+                Err(OpenError::Refused(self.state.failure().unwrap_or_else(|| Failure::http2(&error))))
+            }
+        }
+    }
+
+    /// Open streams, including those that wait for an answer.
+    pub fn streams(&self) -> usize {
+        self.state.streams()
+    }
+
+    /// Streams that the peer allows at once.
+    pub fn stream_limit(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
+    /// Whether streams wait for the peer to take more, so that a further connection would help.
+    pub fn is_saturated(&self) -> bool {
+        self.state.is_saturated()
+    }
+
+    /// Whether it takes no more streams.
+    pub fn is_closing(&self) -> bool {
+        self.state.is_closing()
+    }
+
+    /// How often a stream had to wait for the peer's window.
+    pub fn stalls(&self) -> u64 {
+        self.state.stalls()
+    }
+
+    /// The certificates that the peer proved itself with, the leaf first.
+    pub fn peer(&self) -> &PeerChain {
+        &self.peer
+    }
+
+    /// Our address.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// How long it took to make.
+    pub fn timings(&self) -> Timings {
+        self.timings
+    }
+
+    /// Takes no more streams; ends when the last one does.
+    pub fn retire(&self) {
+        self.state.close();
+    }
+
+    /// Ends it now, with all its streams.
+    pub fn abort(&self, failure: Failure) {
+        self.state.fail(failure);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.state.close();
+    }
+}
+
+fn builder(settings: &Settings) -> h2::client::Builder {
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window)
+        .max_frame_size(settings.max_frame)
+        .max_header_list_size(settings.client_header_list)
+        .max_send_buffer_size(settings.send_buffer)
+        .data_frame_budget(settings.small_frame_budget)
+        .initial_max_send_streams(settings.streams_per_connection)
+        .enable_push(false);
+    builder
+}
+
+/// What a status other than 200 means.
+fn refusal(status: StatusCode) -> Failure {
+    let outcome =
+        if status == StatusCode::UNAUTHORIZED { Outcome::PeerDenied } else { Outcome::PeerRefused };
+    Failure::new(outcome, format!("the peer answered the CONNECT with status {}", status.as_u16()))
+}
+
+/// Runs a connection to its end: when it broke, when the peer left, or when nobody needs it any more.
+async fn drive(
+    mut connection: h2::client::Connection<Transport, Bytes>,
+    flush: Flush,
+    state: Rc<State>,
+    settings: Settings,
+) {
+    let mut keepalive =
+        Keepalive::new(connection.ping_pong(), settings.ping_interval, settings.ping_timeout);
+    let mut first_bytes = Box::pin(sleep(settings.deadlines.http2));
+    let mut window = settings.connection_window;
+    let mut waiting_for_settings = true;
+    let result = turns::<(), Failure>(&flush, |cx| {
+        state.register_driver(cx);
+        if let Some(failure) = state.failure() {
+            return Poll::Ready(Err(failure));
+        }
+        adapt_window(&state, &settings, &mut window, |size| connection.set_target_window_size(size));
+        if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(result.map_err(Failure::from));
+        }
+        let received = flush.received();
+        if waiting_for_settings {
+            waiting_for_settings = received == 0;
+            if waiting_for_settings && first_bytes.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Failure::new(
+                    Outcome::Http2Failed,
+                    format!("no SETTINGS from the peer within {:?}", settings.deadlines.http2),
+                )));
+            }
+        }
+        if keepalive.poll_dead(cx, received).is_ready() {
+            return Poll::Ready(Err(Failure::new(
+                Outcome::Http2Failed,
+                format!("the peer did not answer a PING within {:?}", settings.ping_timeout),
+            )));
+        }
+        if state.is_closing() && state.streams() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    })
+    .await;
+    match result {
+        Ok(()) => state.close(),
+        Err(failure) => state.fail(failure),
+    }
+}

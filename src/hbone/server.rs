@@ -1,0 +1,242 @@
+//! The accepting end of a tunnel: TLS and HTTP/2 on a socket, and the CONNECT requests that arrive in it.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use adit_mesh::Outcome;
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::failure::Failure;
+use crate::flow::adapt_window;
+use crate::headers::BAGGAGE;
+use crate::keepalive::Keepalive;
+use crate::settings::Settings;
+use crate::stream::{Counted, State, Stream};
+use crate::transport::{Flush, PeerChain, Role, Transport, handshake, turns};
+
+/// A peer's connection after its TLS handshake.
+pub struct Accepted {
+    transport: Transport,
+    flush: Flush,
+    peer: PeerChain,
+}
+
+impl Accepted {
+    /// Runs the TLS handshake on an accepted socket.
+    ///
+    /// # Errors
+    /// See [`handshake`].
+    pub async fn handshake(
+        socket: TcpStream,
+        config: Arc<ServerConfig>,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
+        let (transport, flush, peer) = handshake(socket, Role::Server(config), settings.deadlines.tls).await?;
+        Ok(Self { transport, flush, peer })
+    }
+
+    /// The certificates that the peer proved itself with, the leaf first.
+    pub fn peer(&self) -> &PeerChain {
+        &self.peer
+    }
+
+    /// Serves HTTP/2 until the peer leaves, the connection breaks, or `control` ends it. `on_connect` is called
+    /// for every request and returns at once (it spawns what takes time).
+    ///
+    /// # Errors
+    /// What broke the connection, or the failure given to [`Control::abort`].
+    pub async fn serve(
+        self,
+        settings: &Settings,
+        control: &Control,
+        on_connect: impl FnMut(Incoming),
+    ) -> Result<(), Failure> {
+        let Self { transport, flush, .. } = self;
+        let mut shaking = Box::pin(builder(settings).handshake::<_, Bytes>(transport));
+        let within = settings.deadlines.http2;
+        let connection = timeout(within, turns(&flush, |cx| shaking.as_mut().poll(cx).map_err(Failure::from)))
+            .await
+            .map_err(|_| Failure::new(Outcome::Http2Failed, format!("no HTTP/2 preface within {within:?}")))??;
+        drop(shaking);
+        drive(connection, flush, settings, control, on_connect).await
+    }
+}
+
+/// Ends a connection from outside of the task that serves it.
+#[derive(Clone, Default)]
+pub struct Control(Rc<RefCell<Command>>);
+
+#[derive(Default)]
+struct Command {
+    graceful: bool,
+    failure: Option<Failure>,
+    driver: Option<Waker>,
+}
+
+impl Control {
+    /// Sends GOAWAY. Requests that are under way, even those that the peer sent before it knew, are still served.
+    pub fn drain(&self) {
+        self.0.borrow_mut().graceful = true;
+        self.wake();
+    }
+
+    /// Ends the connection and all its streams now.
+    pub fn abort(&self, failure: Failure) {
+        self.0.borrow_mut().failure.get_or_insert(failure);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(driver) = self.0.borrow_mut().driver.take() {
+            driver.wake();
+        }
+    }
+
+    /// Whether to drain; an error when told to abort.
+    fn poll(&self, cx: &Context<'_>) -> Result<bool, Failure> {
+        let mut command = self.0.borrow_mut();
+        command.driver = Some(cx.waker().clone());
+        match &command.failure {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(command.graceful),
+        }
+    }
+}
+
+/// A CONNECT request that waits for an answer. Dropped without one, it is answered with 503.
+pub struct Incoming {
+    request: Request<()>,
+    respond: SendResponse<Bytes>,
+    receive: Option<RecvStream>,
+    counted: Option<Counted>,
+    answered: bool,
+}
+
+impl Incoming {
+    fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>, state: &Rc<State>) -> Self {
+        let (parts, receive) = request.into_parts();
+        Self {
+            request: Request::from_parts(parts, ()),
+            respond,
+            receive: Some(receive),
+            counted: Some(Counted::new(state)),
+            answered: false,
+        }
+    }
+
+    /// The authority, if the request is a CONNECT that has one.
+    pub fn authority(&self) -> Option<&str> {
+        let is_connect = self.request.method() == Method::CONNECT;
+        self.request.uri().authority().filter(|_| is_connect).map(|authority| authority.as_str())
+    }
+
+    /// Its headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    /// Waits until the client gives the request up.
+    pub async fn abandoned(&mut self) {
+        let _ = futures_util::future::poll_fn(|cx| self.respond.poll_reset(cx)).await;
+    }
+
+    /// Answers with 200 and opens the stream.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn accept(mut self, baggage: Option<HeaderValue>) -> Result<Stream, Failure> {
+        let mut response = Response::new(());
+        if let Some(baggage) = baggage {
+            response.headers_mut().insert(BAGGAGE, baggage);
+        }
+        self.answered = true;
+        let gone = |error| Failure::new(Outcome::ClientGone, error);
+        let send = self.respond.send_response(response, false).map_err(gone)?;
+        match (self.receive.take(), self.counted.take()) {
+            (Some(receive), Some(counted)) => Ok(Stream::new(send, receive, counted)),
+            _ => Err(Failure::new(Outcome::Http2Failed, "the request was answered before")),
+        }
+    }
+
+    /// Answers with the status of `outcome` and ends the stream.
+    pub fn refuse(mut self, outcome: Outcome) {
+        self.answer(outcome);
+    }
+
+    fn answer(&mut self, outcome: Outcome) {
+        self.answered = true;
+        let mut response = Response::new(());
+        *response.status_mut() =
+            StatusCode::from_u16(outcome.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        // Fails only if the client is gone already.
+        let _ = self.respond.send_response(response, true);
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.answer(Outcome::Shutdown);
+        }
+    }
+}
+
+fn builder(settings: &Settings) -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window)
+        .max_frame_size(settings.max_frame)
+        .max_header_list_size(settings.server_header_list)
+        .max_concurrent_streams(settings.max_streams)
+        .max_send_buffer_size(settings.send_buffer)
+        .data_frame_budget(settings.small_frame_budget);
+    builder
+}
+
+async fn drive(
+    mut connection: h2::server::Connection<Transport, Bytes>,
+    flush: Flush,
+    settings: &Settings,
+    control: &Control,
+    mut on_connect: impl FnMut(Incoming),
+) -> Result<(), Failure> {
+    let state = Rc::new(State::default());
+    let mut keepalive =
+        Keepalive::new(connection.ping_pong(), settings.ping_interval, settings.ping_timeout);
+    let mut window = settings.connection_window;
+    let mut draining = false;
+    turns(&flush, |cx| {
+        state.register_driver(cx);
+        if control.poll(cx)? && !draining {
+            draining = true;
+            connection.graceful_shutdown();
+        }
+        adapt_window(&state, settings, &mut window, |size| connection.set_target_window_size(size));
+        loop {
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => on_connect(Incoming::new(request, respond, &state)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::http2(&error))),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+        }
+        if keepalive.poll_dead(cx, flush.received()).is_ready() {
+            return Poll::Ready(Err(Failure::new(
+                Outcome::Http2Failed,
+                format!("the peer did not answer a PING within {:?}", settings.ping_timeout),
+            )));
+        }
+        Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,246 @@
+//! One application connection inside a tunnel.
+//!
+//! [`Stream`] is a CONNECT stream as the relay needs it, and hides the traps of HTTP/2 flow control: capacity that
+//! is reserved and not used is taken from all other streams of the connection, so a relay reserves only when it has
+//! something to send ([`Stream::poll_capacity`]) and lets go as soon as it has not ([`Stream::release_capacity`]);
+//! and the window that a stalled stream fills is added to the connection's ([`State`]), so that its neighbours do
+//! not wait for it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream};
+
+use crate::failure::Failure;
+
+/// What the streams of a connection and its driver tell each other.
+#[derive(Default)]
+pub(crate) struct State {
+    streams: Cell<usize>,
+    stalled_receivers: Cell<u32>,
+    stalled_senders: Cell<u32>,
+    stalls: Cell<u64>,
+    /// No new stream may be opened: GOAWAY, an error, or we are closing.
+    closing: Cell<bool>,
+    failure: RefCell<Option<Failure>>,
+    driver: RefCell<Option<Waker>>,
+}
+
+impl State {
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.get()
+    }
+
+    /// Streams whose application has stopped reading.
+    pub(crate) fn stalled_receivers(&self) -> u32 {
+        self.stalled_receivers.get()
+    }
+
+    /// Whether some stream waits for the peer to take more.
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.stalled_senders.get() > 0
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// How often a stream had to wait for the peer's window.
+    pub(crate) fn stalls(&self) -> u64 {
+        self.stalls.get()
+    }
+
+    pub(crate) fn close(&self) {
+        self.closing.set(true);
+        self.wake_driver();
+    }
+
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.failure.borrow_mut().get_or_insert(failure);
+        self.close();
+    }
+
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.failure.borrow().clone()
+    }
+
+    pub(crate) fn register_driver(&self, cx: &Context<'_>) {
+        let mut driver = self.driver.borrow_mut();
+        match &mut *driver {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *driver = Some(cx.waker().clone()),
+        }
+    }
+
+    fn wake_driver(&self) {
+        if let Some(waker) = &*self.driver.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// Counts a stream for as long as it lives.
+pub(crate) struct Counted(Rc<State>);
+
+impl Counted {
+    pub(crate) fn new(state: &Rc<State>) -> Self {
+        state.streams.set(state.streams.get() + 1);
+        Self(state.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        if self.0.streams.get() == 0 {
+            self.0.wake_driver();
+        }
+    }
+}
+
+/// A CONNECT stream that was accepted.
+pub struct Stream {
+    send: SendStream<Bytes>,
+    receive: RecvStream,
+    reserved: bool,
+    send_stalled: bool,
+    receive_stalled: bool,
+    ended: bool,
+    counted: Counted,
+}
+
+impl Stream {
+    pub(crate) fn new(send: SendStream<Bytes>, receive: RecvStream, counted: Counted) -> Self {
+        Self {
+            send,
+            receive,
+            reserved: false,
+            send_stalled: false,
+            receive_stalled: false,
+            ended: false,
+            counted,
+        }
+    }
+
+    /// How many bytes, at most `wanted`, may be sent now. Call it only with something to send.
+    ///
+    /// # Errors
+    /// The peer reset the stream, or the connection broke.
+    pub fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, h2::Error>> {
+        self.send.reserve_capacity(wanted);
+        self.reserved = true;
+        // `poll_capacity` only tells of an increase: what is there already must be asked for first.
+        while self.send.capacity() == 0 {
+            match self.send.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Err(Reason::CANCEL.into())),
+                Poll::Pending => {
+                    self.note_send_stalled(true);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.note_send_stalled(false);
+        Poll::Ready(Ok(self.send.capacity().min(wanted)))
+    }
+
+    /// Gives reserved capacity that is not needed now back to the connection.
+    pub fn release_capacity(&mut self) {
+        if self.reserved {
+            self.send.reserve_capacity(0);
+            self.reserved = false;
+        }
+    }
+
+    /// Sends bytes that [`Stream::poll_capacity`] granted.
+    ///
+    /// # Errors
+    /// The stream is closed.
+    pub fn send(&mut self, data: Bytes) -> Result<(), h2::Error> {
+        self.send.send_data(data, false)
+    }
+
+    /// Tells the peer that nothing more follows in this direction.
+    ///
+    /// # Errors
+    /// The stream is closed.
+    pub fn finish(&mut self) -> Result<(), h2::Error> {
+        self.release_capacity();
+        self.ended = true;
+        self.send.send_data(Bytes::new(), true)
+    }
+
+    /// Ends the stream abruptly in both directions.
+    pub fn reset(&mut self, reason: Reason) {
+        self.ended = true;
+        self.send.send_reset(reason);
+    }
+
+    /// Whether the peer ended the stream although this side is not finished with it.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reason, h2::Error>> {
+        self.send.poll_reset(cx)
+    }
+
+    /// The next bytes of the peer; `None` after its last. Each must be given back by [`Stream::taken`].
+    ///
+    /// # Errors
+    /// The peer reset the stream, or the connection broke.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, h2::Error>> {
+        match ready!(self.receive.poll_data(cx)) {
+            Some(Ok(data)) => Poll::Ready(Ok(Some(data))),
+            // RFC 9113, 8.1: a peer that needs no more of our bytes resets with NO_ERROR after its own end.
+            Some(Err(error)) if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => {
+                Poll::Ready(Ok(None))
+            }
+            Some(Err(error)) => Poll::Ready(Err(error)),
+            None => Poll::Ready(Ok(None)),
+        }
+    }
+
+    /// Tells the peer that `count` bytes went to the application, so that as many may follow.
+    pub fn taken(&mut self, count: usize) {
+        // Fails only on a stream that is over, whose window is of no interest any more.
+        let _ = self.receive.flow_control().release_capacity(count);
+    }
+
+    /// Says whether the application has stopped taking bytes.
+    pub fn note_receive_stalled(&mut self, stalled: bool) {
+        if self.receive_stalled != stalled {
+            self.receive_stalled = stalled;
+            adjust(&self.counted.0.stalled_receivers, stalled);
+            self.counted.0.wake_driver();
+        }
+    }
+
+    fn note_send_stalled(&mut self, stalled: bool) {
+        if self.send_stalled != stalled {
+            self.send_stalled = stalled;
+            adjust(&self.counted.0.stalled_senders, stalled);
+            if stalled {
+                self.counted.0.stalls.set(self.counted.0.stalls.get() + 1);
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.note_send_stalled(false);
+        self.note_receive_stalled(false);
+        if !self.ended {
+            // Without this h2 would end an unfinished stream with the same reason, but only once all handles are
+            // gone; a peer must never take an aborted stream for a complete one.
+            self.send.send_reset(Reason::CANCEL);
+        }
+    }
+}
+
+fn adjust(count: &Cell<u32>, up: bool) {
+    count.set(if up { count.get() + 1 } else { count.get() - 1 });
+}

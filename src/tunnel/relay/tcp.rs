@@ -1,0 +1,123 @@
+//! The relay between two sockets: passthrough, plaintext destinations and plaintext clients.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use adit_net::socket;
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+use super::{CHUNK, Ended, SMALL, TURN, slab};
+
+/// Two sockets and what is under way between them.
+pub(crate) struct Sockets {
+    client: TcpStream,
+    server: TcpStream,
+    forth: Direction,
+    back: Direction,
+}
+
+#[derive(Default)]
+struct Direction {
+    pending: Bytes,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    Open,
+    /// The source has ended; the rest is still to be written.
+    Ending,
+    Closed,
+}
+
+enum Failed {
+    Reading(io::Error),
+    Writing(io::Error),
+}
+
+impl Sockets {
+    pub(super) fn new(client: TcpStream, server: TcpStream) -> Self {
+        Self { client, server, forth: Direction::default(), back: Direction::default() }
+    }
+
+    pub(super) fn poll_move(&mut self, cx: &mut Context<'_>) -> (u64, u64, Poll<Result<(), Ended>>) {
+        let (forth, first) = self.forth.poll_move(cx, &mut self.client, &mut self.server);
+        let (back, second) = self.back.poll_move(cx, &mut self.server, &mut self.client);
+        let state = match (first, second) {
+            (Poll::Ready(Err(failed)), _) => Poll::Ready(Err(failed.ended("client", "server"))),
+            (_, Poll::Ready(Err(failed))) => Poll::Ready(Err(failed.ended("server", "client"))),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        };
+        (forth, back, state)
+    }
+
+    pub(super) fn abort(&mut self) {
+        // Fails only on a socket that is gone already.
+        let _ = socket::reset(&self.client);
+        let _ = socket::reset(&self.server);
+    }
+}
+
+impl Failed {
+    fn ended(self, from: &str, to: &str) -> Ended {
+        match self {
+            Self::Reading(error) => Ended::reset(from, error),
+            Self::Writing(error) => Ended::reset(to, error),
+        }
+    }
+}
+
+impl Direction {
+    fn poll_move(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+    ) -> (u64, Poll<Result<(), Failed>>) {
+        let mut moved = 0;
+        let state = self.poll_until_blocked(cx, from, to, &mut moved);
+        if state.is_pending() && self.pending.len() <= SMALL && !self.pending.is_empty() {
+            self.pending = Bytes::copy_from_slice(&self.pending);
+        }
+        (moved, state)
+    }
+
+    fn poll_until_blocked(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        moved: &mut u64,
+    ) -> Poll<Result<(), Failed>> {
+        loop {
+            while !self.pending.is_empty() {
+                let n =
+                    ready!(Pin::new(&mut *to).poll_write(cx, &self.pending)).map_err(Failed::Writing)?;
+                self.pending.advance(n);
+                *moved += n as u64;
+            }
+            match self.state {
+                State::Closed => return Poll::Ready(Ok(())),
+                State::Ending => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Failed::Writing)?;
+                    self.state = State::Closed;
+                }
+                State::Open if *moved >= TURN as u64 => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                State::Open => {
+                    self.pending = ready!(slab::poll_read(from, cx, CHUNK)).map_err(Failed::Reading)?;
+                    if self.pending.is_empty() {
+                        self.state = State::Ending;
+                    }
+                }
+            }
+        }
+    }
+}
