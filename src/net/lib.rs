@@ -16,5 +16,5 @@ pub mod socket;
 pub mod userns;
 
 pub use namespace::{Namespace, NamespaceError};
-pub use netlink::NetlinkError;
+pub use netlink::{NetlinkError, Reason};
 pub use socket::{Congestion, Keepalive, SocketOptions, Source};

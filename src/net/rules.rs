@@ -1,4 +1,17 @@
 //! The pod's redirection rules: which connections the tunnel gets to see.
+//!
+//! They are one nftables table, `inet adit`, in the pod's own namespace, replaced as a whole in one transaction. What
+//! they say is Istio's contract between node agent and tunnel; that a table of ours says it, not chains of iptables,
+//! makes "are these exactly our rules?" a question with an answer.
+//!
+//! A connection is redirected by its first packet only, the SYN. Without that condition, connection tracking, which
+//! begins with these rules, would take the next packet of a connection that is already open for the first of a new one,
+//! and the redirection would break it: enrolling a running pod would cut what it is doing.
+
+mod expected;
+mod foreign;
+mod nft;
+mod render;
 
 use std::collections::BTreeSet;
 
@@ -9,7 +22,7 @@ use crate::constants::{DNS_PORT, INBOUND_HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUT
 use crate::namespace::Namespace;
 
 /// What the rules of a pod depend on.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Options {
     /// Whether the pod has IPv6 ([`crate::socket::ipv6_available`]).
     pub ipv6: bool,
@@ -103,20 +116,48 @@ pub enum Verified {
 /// Puts the rules in place, atomically: a connection sees the old rules or the new ones. Applying what is there
 /// already changes nothing.
 pub fn apply(namespace: &Namespace, options: &Options) -> Result<(), RulesError> {
-    let _ = (namespace, options);
-    todo!()
+    if compare(namespace, options)? == Verified::Exact {
+        return Ok(());
+    }
+    nft::load(
+        namespace,
+        "replace the pod's rules",
+        &render::replacement(options),
+    )
 }
 
-/// Takes the rules away. It is no error when there are none.
+/// Takes the rules away. It is no error when there are none. Connections that were redirected stay so.
 pub fn remove(namespace: &Namespace) -> Result<(), RulesError> {
-    let _ = namespace;
-    todo!()
+    nft::load(namespace, "remove the pod's rules", &render::removal())
 }
 
-/// Are these exactly our rules?
+/// Are these exactly our rules? Rules of Istio's node agent are looked for first, because with them in place ours are
+/// not what decides.
 pub fn verify(namespace: &Namespace, options: &Options) -> Result<Verified, RulesError> {
-    let _ = (namespace, options);
-    todo!()
+    let foreign = foreign::find(namespace)?;
+    if foreign.is_empty() {
+        compare(namespace, options)
+    } else {
+        Ok(Verified::Foreign(foreign))
+    }
+}
+
+/// Compares our table with what it should be. Both are listed by the same program, so that neither a counter, a handle,
+/// nor the spelling of another version of it makes a difference.
+fn compare(namespace: &Namespace, options: &Options) -> Result<Verified, RulesError> {
+    let Some(found) = nft::list_table(namespace)? else {
+        return Ok(Verified::Missing);
+    };
+    let expected = expected::listing(options)?;
+    if found == *expected {
+        return Ok(Verified::Exact);
+    }
+    // The program may have been replaced since the listing was made.
+    let expected = expected::listing_afresh(options)?;
+    Ok(match expected::difference(&expected, &found) {
+        None => Verified::Exact,
+        Some(difference) => Verified::Different(difference),
+    })
 }
 
 /// Why rules could not be written or read.
@@ -128,6 +169,9 @@ pub enum RulesError {
     /// The namespace could not be entered.
     #[error("the pod's network namespace cannot be entered: {0}")]
     Namespace(Errno),
+    /// No namespace to try the rules in could be made.
+    #[error("no network namespace can be created to compare the pod's rules with: {0}")]
+    Scratch(Errno),
     /// `nft` refused.
     #[error("nft refused to {action}: {message}")]
     Refused {
@@ -137,3 +181,6 @@ pub enum RulesError {
         message: String,
     },
 }
+
+#[cfg(test)]
+mod tests;
