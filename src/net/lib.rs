@@ -4,6 +4,8 @@
 //! This is the only room with `unsafe` code, and the only one that changes a kernel's configuration. Every change is
 //! confined to the network namespace that is given to it, can be repeated without harm, and can be taken back.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
+
 pub mod constants;
 pub mod link;
 pub mod listeners;

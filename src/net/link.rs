@@ -42,18 +42,21 @@ pub struct Route<'a> {
 pub fn add_veth(one: End<'_>, other: End<'_>) -> Result<(), NetlinkError> {
     let peer = LinkUnspec::new_with_name(other.name)
         .setns_by_fd(other.namespace.as_fd().as_raw_fd())
-        .up()
         .build();
     // The builder can name a peer, not place it; its second argument is replaced as a whole.
     let message = LinkVeth::new(one.name, other.name)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
-        .up()
         .build();
     request(
         one.namespace,
         format!("make the devices {} and {}", one.name, other.name),
         |handle| async move { handle.link().add(message).execute().await },
-    )
+    )?;
+    // Not possible while they are made: each wants the other to be there.
+    for end in [one, other] {
+        set_up(end.namespace, end.name)?;
+    }
+    Ok(())
 }
 
 /// Makes a bridge, up. It forwards at once: with one bridge there are no loops to look for.
@@ -107,7 +110,7 @@ pub fn add_route(namespace: &Namespace, route: &Route<'_>) -> Result<(), Netlink
     })
 }
 
-/// `None` when the next hop is of another family than the destination.
+/// `None` for an IPv6 destination behind an IPv4 next hop, which the kernel does not know. (The other way round it does.)
 fn route_message(route: &Route<'_>, device: Option<u32>) -> Option<RouteMessage> {
     let mut message = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(route.destination.network(), route.destination.prefix_len())

@@ -49,12 +49,12 @@ fn a_device_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn a_route_through_the_other_family_is_refused() {
+fn a_route_to_ipv6_through_ipv4_is_refused() {
     as_root(|| {
         let node = support::namespace();
         let route = Route {
-            destination: "10.0.0.0/8".parse().unwrap(),
-            via: Some("fd00::1".parse().unwrap()),
+            destination: "fd00::/8".parse().unwrap(),
+            via: Some("10.0.0.1".parse().unwrap()),
             device: None,
         };
         let error = link::add_route(&node, &route).unwrap_err();

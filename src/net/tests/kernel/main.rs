@@ -3,6 +3,8 @@
 //! Every test makes namespaces of its own and leaves nothing behind. Root runs them as they are; an ordinary user's run
 //! repeats each test in a child process inside a user namespace (see `support`).
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod links;
 mod listeners;
 mod namespaces;

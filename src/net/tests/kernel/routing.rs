@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use adit_net::{Namespace, link, policy_routing};
+use adit_net::{Namespace, policy_routing};
 
 use crate::support::{self, as_root};
 
@@ -58,9 +58,11 @@ fn half_of_it_is_not_applied() {
         policy_routing::apply(&pod, false).unwrap();
         assert_eq!(policy_routing::is_applied(&pod, false), Ok(true));
         assert_eq!(policy_routing::is_applied(&pod, true), Ok(false));
-        // Routes of a device go when it goes down; the rules stay.
-        link::set_down(&pod, "lo").unwrap();
-        assert_eq!(policy_routing::is_applied(&pod, false), Ok(false));
+        for undone in ["rule del pref 32764", "route flush table 100"] {
+            policy_routing::apply(&pod, false).unwrap();
+            ip(&pod, undone);
+            assert_eq!(policy_routing::is_applied(&pod, false), Ok(false), "{undone}");
+        }
     });
 }
 
