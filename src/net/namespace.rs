@@ -15,6 +15,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
+use nix::sys::statfs::NSFS_MAGIC;
 use thiserror::Error;
 
 use crate::constants::TUNNEL_MARK;
@@ -228,6 +229,10 @@ pub fn check_privileges() -> Result<(), NamespaceError> {
 
 /// The `CLONE_NEW...` constant of a namespace's kind.
 fn namespace_type(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
+    // The number of the request below means other things to other files: ask only a file that is a namespace.
+    if nix::sys::statfs::fstatfs(fd)?.filesystem_type() != NSFS_MAGIC {
+        return Err(Errno::ENOTTY);
+    }
     #[expect(unsafe_code, reason = "no safe wrapper exists for this ioctl")]
     // SAFETY: the descriptor is open for the duration of the call, and this request takes no argument.
     let kind = unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_NSTYPE) };

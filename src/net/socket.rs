@@ -14,6 +14,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 
 pub use congestion::{Congestion, InvalidCongestion};
 pub use connect::{ConnectError, Source, connect, connector};
@@ -60,14 +62,19 @@ pub struct Keepalive {
     pub retries: u32,
 }
 
-/// Sets the options on an accepted connection. Mark and congestion control were inherited from the listener; setting
-/// them again is skipped.
+/// Sets the options on an accepted connection, for those that differ from its listener's: on Linux an accepted
+/// connection inherits all of [`ListenOptions::options`], which saves the five system calls that this costs. The mark
+/// and the congestion control are not touched.
 pub fn apply_accepted(stream: &impl AsFd, options: &SocketOptions) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    if options.nodelay {
-        socket.set_tcp_nodelay(true)?;
-    }
+    socket.set_tcp_nodelay(options.nodelay)?;
     apply_timers(&socket, options)
+}
+
+/// Waits until the connection is broken: reset by the peer, or given up by the kernel. Bytes that arrive meanwhile stay
+/// unread, and a peer that only finished sending is still there: it waits for an answer.
+pub async fn broken(stream: &TcpStream) -> io::Result<()> {
+    stream.ready(Interest::ERROR).await.map(|_| ())
 }
 
 /// Makes the coming close of this stream send a reset instead of an orderly end, so that the peer learns that the

@@ -67,7 +67,7 @@ pub fn listen(
 }
 
 fn be_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
-    // One flag of the socket behind two names; each name is accepted by its own family only in old kernels.
+    // One flag of the socket, with a name for each family; set on IPv6 it holds for IPv4 too.
     if address.is_ipv6() {
         socket.set_ip_transparent_v6(true)
     } else {

@@ -1,7 +1,9 @@
 //! Options of sockets, as the kernel reports them.
 
-use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::future::Future;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use adit_net::socket::{self, ConnectError, ListenOptions, listen};
@@ -44,7 +46,7 @@ fn assert_every_option(socket: SockRef<'_>) {
 }
 
 #[test]
-fn options_are_set_on_opened_and_on_accepted_connections() {
+fn options_are_set_on_opened_connections_and_inherited_by_accepted_ones() {
     as_root(|| {
         let pod = support::namespace();
         let listening = ListenOptions {
@@ -59,7 +61,6 @@ fn options_are_set_on_opened_and_on_accepted_connections() {
             .connect_timeout(&destination.into(), support::PATIENCE)
             .unwrap();
         let (accepted, _) = support::accept(&listener);
-        socket::apply_accepted(&accepted, &every_option()).unwrap();
         assert_every_option(SockRef::from(&accepted));
     });
 }
@@ -201,6 +202,53 @@ fn a_reset_is_seen_as_a_reset() {
     drop(accepted);
     let error = client.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn an_accepted_connection_may_have_options_of_its_own() {
+    as_root(|| {
+        let pod = support::namespace();
+        let listener = support::listener(&pod, 80);
+        let _client = support::dial(&pod, "127.0.0.1:80").unwrap();
+        let (accepted, _) = support::accept(&listener);
+        let options = SocketOptions {
+            nodelay: false,
+            ..every_option()
+        };
+        socket::apply_accepted(&accepted, &options).unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(!socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), options.user_timeout);
+        assert_eq!(
+            socket.tcp_keepalive_retries().unwrap(),
+            options.keepalive.unwrap().retries
+        );
+    });
+}
+
+#[test]
+fn a_connection_is_broken_by_a_reset_and_not_by_bytes_or_their_end() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = support::accept(&listener);
+        accepted.set_nonblocking(true).unwrap();
+        let accepted = tokio::net::TcpStream::from_std(accepted).unwrap();
+        client.write_all(b"?").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        accepted.readable().await.unwrap();
+        let waiting = std::pin::pin!(socket::broken(&accepted));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.poll(&mut context).is_pending());
+
+        socket::reset(&client).unwrap();
+        drop(client);
+        socket::broken(&accepted).await.unwrap();
+    });
 }
 
 #[test]
