@@ -1,22 +1,53 @@
-//! The mesh as an immutable snapshot.
+//! The mesh as an immutable snapshot, indexed for the questions that connections ask.
+//!
+//! A snapshot is built of persistent maps: the next one shares all but the few nodes that a batch touched, so one
+//! change costs the same whether the mesh has 1,000 or 100,000 workloads, and a connection that keeps reading the old
+//! one costs nobody anything. What a connection would otherwise compute is computed once per change: endpoint
+//! groups in the order of preference of *this* node ([`Ranks`]), the policies and the headers of the workloads
+//! *of this node* ([`Local`]).
+//!
+//! The content is a function of the resources alone: batches that bring the same resources in another order give
+//! an equal registry. Endpoints may come before their service, policies after the workloads that name them.
+//!
+//! A resource that was rejected keeps its last good version; one that never had any becomes a tombstone
+//! ([`Tombstone`]), which takes the place of the resource in every index. So its addresses are refused by name,
+//! instead of being nobody's, which would mean plaintext.
+//!
+//! All maps are ordered ones, for memory (see [`index`]); where another choice was made, the field says why.
 
+mod apply;
+mod index;
+mod known;
+mod local;
+mod lookup;
 mod store;
 mod update;
 
+use std::fmt;
 use std::sync::Arc;
 
+use imbl::{OrdMap, OrdSet};
+use smallvec::SmallVec;
+
+pub use known::{Known, Named, Tombstone};
+pub use local::Local;
+pub use lookup::{Gateway, Owner};
 pub use store::Store;
 pub use update::{Rejection, ResourceName, Update};
 
+use crate::balance::{Place, Ranks};
 use crate::policy::{Policy, PolicyKey};
 use crate::service::{Service, ServiceKey};
 use crate::text::Text;
-use crate::workload::Workload;
+use crate::workload::{Locality, Workload};
+use index::{ByAddress, ByRange};
+use known::Claims;
+use local::Reach;
 
 /// Where this tunnel runs.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct LocalNode {
-    /// The node's name; "" treats every workload as local.
+    /// The node's name; "" treats every workload as local, which costs memory and time for each of them.
     pub name: Text,
     /// The network that the node belongs to.
     pub network: Text,
@@ -24,87 +55,158 @@ pub struct LocalNode {
     pub cluster: Text,
 }
 
-/// A workload of this node with what its connections need, made once per change of configuration.
-#[derive(Debug)]
-pub struct Local {
-    /// The workload.
-    pub workload: Arc<Workload>,
-    /// Its `baggage` header.
-    pub baggage: bytes::Bytes,
-}
-
 /// A snapshot of the mesh. Cloning it is O(1).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Registry {
-    node: LocalNode,
     generation: u64,
+    /// The node, and the locality that its workloads tell.
+    place: Place,
+    /// By uid.
+    workloads: OrdMap<Text, Known<Workload>>,
+    /// By their own addresses; those of host-network workloads are their node's and prove nothing.
+    workload_addresses: ByAddress<Workload>,
+    /// Workloads with a hostname, by namespace and hostname.
+    workload_hostnames: OrdMap<ServiceKey, Claims<Workload>>,
+    /// By hostname, which serves lookups with and without a namespace: services that share a hostname are few.
+    services: OrdMap<Text, Claims<Service>>,
+    /// By virtual address.
+    service_addresses: ByAddress<Service>,
+    /// By address range.
+    service_ranges: ByRange,
+    /// The endpoints of each service, also of one that has not arrived.
+    endpoints: OrdMap<ServiceKey, Arc<Ranks>>,
+    policies: OrdMap<PolicyKey, Known<Policy>>,
+    /// Those that hold for more than the workloads that name them.
+    scopes: OrdMap<Reach, OrdSet<PolicyKey>>,
+    /// The workloads of this node by pod name, which is all that most lookups need: those that share it across
+    /// namespaces are few.
+    locals: OrdMap<Text, SmallVec<[Arc<Local>; 1]>>,
 }
 
 impl Registry {
     /// A registry without anything in it.
     pub fn new(node: LocalNode) -> Self {
-        Self { node, generation: 0 }
+        Self {
+            generation: 0,
+            place: Place {
+                node,
+                locality: Locality::default(),
+            },
+            workloads: OrdMap::new(),
+            workload_addresses: ByAddress::default(),
+            workload_hostnames: OrdMap::new(),
+            services: OrdMap::new(),
+            service_addresses: ByAddress::default(),
+            service_ranges: ByRange::default(),
+            endpoints: OrdMap::new(),
+            policies: OrdMap::new(),
+            scopes: OrdMap::new(),
+            locals: OrdMap::new(),
+        }
     }
 
-    /// Applies a batch; tells whether anything changed.
-    pub fn apply(&mut self, batch: impl IntoIterator<Item = Update>) -> bool {
-        let changed = batch.into_iter().count() > 0;
-        self.generation += u64::from(changed);
-        changed
-    }
-
-    /// Counts the changes.
+    /// Counts the batches that changed something; never goes back.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
     /// Where this tunnel runs.
     pub fn node(&self) -> &LocalNode {
-        &self.node
+        &self.place.node
     }
 
-    /// A workload of this node, as the node agent names it.
-    pub fn local(&self, _namespace: &str, _name: &str, _service_account: &str) -> Option<&Arc<Local>> {
-        None
-    }
-
-    /// A workload by its uid.
-    pub fn workload(&self, _uid: &str) -> Option<&Arc<Workload>> {
-        None
-    }
-
-    /// The workload that owns an address.
-    pub fn workload_at(&self, _network: &str, _ip: std::net::IpAddr) -> Option<&Arc<Workload>> {
-        None
-    }
-
-    /// A service by its name.
-    pub fn service(&self, _key: &ServiceKey) -> Option<&Arc<Service>> {
-        None
-    }
-
-    /// A policy by its name.
-    pub fn policy(&self, _key: &PolicyKey) -> Option<&Arc<Policy>> {
-        None
+    /// The node's region, zone and subzone, learned from the workloads that run on it.
+    pub fn locality(&self) -> &Locality {
+        &self.place.locality
     }
 
     /// All workloads, by uid.
     pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
-        std::iter::empty()
+        self.workloads.values().filter_map(Known::good)
     }
 
-    /// All services, by namespace and hostname.
+    /// All services, by hostname.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        std::iter::empty()
+        self.services
+            .values()
+            .flat_map(Claims::iter)
+            .filter_map(Known::good)
     }
 
     /// All policies, by namespace and name.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        std::iter::empty()
+        self.policies.values().filter_map(Known::good)
     }
 
-    /// The endpoints of a service, healthy or not, by uid.
-    pub fn endpoints(&self, _key: &ServiceKey) -> impl Iterator<Item = &Arc<Workload>> {
-        std::iter::empty()
+    /// The workloads of this node, by pod name.
+    pub fn locals(&self) -> impl Iterator<Item = &Arc<Local>> {
+        self.locals.values().flatten()
+    }
+
+    /// Every resource that was rejected and never had a good version, with what is wrong with it.
+    pub fn tombstones(&self) -> impl Iterator<Item = (ResourceName, &Text)> {
+        let workloads = self.workloads.values().filter_map(|known| match known {
+            Known::Good(_) => None,
+            Known::Rejected(stone) => Some((ResourceName::Workload(stone.name.clone()), &stone.reason)),
+        });
+        let services = self.services.values().flat_map(Claims::iter);
+        let services = services.filter_map(|known| match known {
+            Known::Good(_) => None,
+            Known::Rejected(stone) => Some((ResourceName::Service(stone.name.clone()), &stone.reason)),
+        });
+        let policies = self.policies.values().filter_map(|known| match known {
+            Known::Good(_) => None,
+            Known::Rejected(stone) => Some((ResourceName::Policy(stone.name.clone()), &stone.reason)),
+        });
+        workloads.chain(services).chain(policies)
+    }
+
+    /// Whether nothing is in it, not even a tombstone or an entry of an index.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::new(self.place.node.clone())
+    }
+}
+
+/// Compares what is in them, not how they came to it: the generation does not count.
+impl PartialEq for Registry {
+    fn eq(&self, other: &Self) -> bool {
+        // Named one by one, so that a new index cannot be forgotten.
+        let Self {
+            generation: _,
+            place,
+            workloads,
+            workload_addresses,
+            workload_hostnames,
+            services,
+            service_addresses,
+            service_ranges,
+            endpoints,
+            policies,
+            scopes,
+            locals,
+        } = self;
+        *place == other.place
+            && *workloads == other.workloads
+            && *workload_addresses == other.workload_addresses
+            && *workload_hostnames == other.workload_hostnames
+            && *services == other.services
+            && *service_addresses == other.service_addresses
+            && *service_ranges == other.service_ranges
+            && *endpoints == other.endpoints
+            && *policies == other.policies
+            && *scopes == other.scopes
+            && *locals == other.locals
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("generation", &self.generation)
+            .field("place", &self.place)
+            .field("workloads", &self.workloads.len())
+            .field("services", &self.services.len())
+            .field("policies", &self.policies.len())
+            .finish_non_exhaustive()
     }
 }

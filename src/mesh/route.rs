@@ -1,53 +1,36 @@
-//! Where a connection goes.
+//! Where a connection goes, as a pure decision: [`decide`] for what a pod's application connects to, [`accept`] for
+//! what a peer asks of a pod's tunnel, [`accept_plaintext`] for what arrives without one. The data path obeys these
+//! values, `adit explain` prints them, the access log records them.
+//!
+//! [`decide`] asks in this order, and the first that applies counts:
+//!
+//! 1. The tunnel's own ports on loopback or on the pod's own address: refused, it would go round for ever.
+//! 2. The address is a *service's*: through its waypoint if it has one and we are not that waypoint; where it was
+//!    addressed, if the service is a passthrough one; else to an endpoint, chosen by [`crate::balance`]. The waypoints of
+//!    its endpoints do not count.
+//! 3. The address is a *workload's* own: through its waypoint if it has one and we are not that waypoint; else to it.
+//! 4. The address lies in a service's *range*: as 2.
+//! 5. Nobody's: passed through as it is.
+//!
+//! Whatever is known and cannot be reached by these rules is refused with an outcome of its own. Nothing that is known
+//! to speak HBONE is ever sent plaintext, and no failure to find an endpoint or a waypoint turns into a passthrough.
 
 mod authority;
+mod inbound;
+mod outbound;
 mod types;
+mod way;
+mod waypoint;
 
 use std::net::SocketAddr;
 
-pub use crate::balance::{Load, NoLoad};
+pub use crate::balance::{Choice, Load, NoLoad};
 pub use authority::InvalidAuthority;
-pub use types::{Authority, Choice, Delivery, Hop, Refusal, Route, Tunnelled, Via};
+pub use inbound::{accept, accept_plaintext, attribute};
+pub use outbound::decide;
+pub use types::{Authority, Delivery, Hop, Refusal, Route, Tunnelled, Via};
 
-use crate::outcome::Outcome;
-use crate::registry::Registry;
-use crate::workload::Workload;
-
-/// Decides where a connection of `source` to `destination` goes.
-pub fn decide(
-    _registry: &Registry,
-    _source: &Workload,
-    _destination: SocketAddr,
-    _choice: &mut Choice<'_>,
-) -> Route {
-    Route::Refuse(Refusal::new(Outcome::NotReady, String::new()))
-}
-
-/// Decides how a CONNECT for `authority` that arrived at `socket` is delivered to `local`.
-///
-/// # Errors
-/// The refusal to answer with.
-pub fn accept(
-    _registry: &Registry,
-    _local: &Workload,
-    _socket: SocketAddr,
-    _authority: &Authority,
-) -> Result<Delivery, Refusal> {
-    Err(Refusal::new(Outcome::NotReady, String::new()))
-}
-
-/// Decides how a plaintext connection that was addressed to `destination` is delivered to `local`.
-///
-/// # Errors
-/// The refusal to close the connection with.
-pub fn accept_plaintext(
-    _registry: &Registry,
-    _local: &Workload,
-    _destination: SocketAddr,
-) -> Result<Delivery, Refusal> {
-    Err(Refusal::new(Outcome::NotReady, String::new()))
-}
-
+/// An IPv4-mapped IPv6 address, as a dual-stack socket reports IPv4 peers, becomes the IPv4 address that it is.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -5,23 +5,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use crate::balance::Load;
 use crate::identity::Identity;
 use crate::outcome::Outcome;
 use crate::service::Service;
 use crate::text::Text;
 use crate::workload::Workload;
-
-/// What a decision may depend on beside the registry: randomness, what the worker knows about its endpoints,
-/// and which of them this connection has tried already.
-pub struct Choice<'a> {
-    /// The source of randomness.
-    pub random: &'a mut fastrand::Rng,
-    /// How busy endpoints are, and which are ejected.
-    pub load: &'a dyn Load,
-    /// The uids ([`Hop::peer`]) that this connection has dialled in vain; none of them is chosen again.
-    pub tried: &'a [Text],
-}
 
 /// Where a connection goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
