@@ -153,10 +153,7 @@ impl Session {
             Err(failure) => Err(failure),
         };
         let handled = match request {
-            Ok(request) => self
-                .handle(request, pods)
-                .await
-                .map_err(ConnectionFailure::from),
+            Ok(request) => self.handle(request, pods).await.map_err(ConnectionFailure::from),
             Err(failure) => Err(failure),
         };
         let answer = match &handled {

@@ -147,7 +147,12 @@ fn send(socket: impl AsFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> 
         return Err(io::Error::other("no room for a file descriptor"));
     }
     // Without NOSIGNAL, writing to a peer that has gone would end the process.
-    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(
+        socket,
+        &[IoSlice::new(bytes)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }
 
@@ -167,4 +172,11 @@ fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(rustix::net::Rec
         }
     }
     Ok((received, descriptors))
+}
+
+#[cfg(test)]
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }

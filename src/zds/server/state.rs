@@ -146,11 +146,7 @@ impl State {
         self.connections.send_modify(|connections| {
             *connections = Connections {
                 open: inner.tunnels.len(),
-                synchronised: inner
-                    .tunnels
-                    .iter()
-                    .filter(|tunnel| tunnel.synchronised)
-                    .count(),
+                synchronised: inner.tunnels.iter().filter(|tunnel| tunnel.synchronised).count(),
                 snapshots: connections.snapshots + snapshots,
             };
         });
