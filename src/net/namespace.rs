@@ -86,7 +86,7 @@ impl Namespace {
         let made = std::thread::Builder::new()
             .name("netns-create".to_owned())
             .spawn(|| {
-                nix::sched::unshare(CloneFlags::CLONE_NEWNET).map_err(NamespaceError::Create)?;
+                unshare(CloneFlags::CLONE_NEWNET).map_err(NamespaceError::Create)?;
                 Self::current()
             })
             .map_err(|error| NamespaceError::Create(errno_of(&error)))?;
@@ -225,6 +225,14 @@ pub fn check_privileges() -> Result<(), NamespaceError> {
     };
     let probe = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).map_err(missing)?;
     probe.set_mark(TUNNEL_MARK).map_err(missing)
+}
+
+/// Moves the calling thread into new namespaces, a network namespace among them.
+pub(crate) fn unshare(flags: CloneFlags) -> Result<(), Errno> {
+    nix::sched::unshare(flags)?;
+    // What was remembered is the namespace that the thread has just left.
+    HERE.set(None);
+    Ok(())
 }
 
 /// The `CLONE_NEW...` constant of a namespace's kind.

@@ -9,7 +9,7 @@ use nix::sched::CloneFlags;
 use nix::unistd::{getgid, getuid};
 use thiserror::Error;
 
-use crate::namespace::errno_of;
+use crate::namespace::{errno_of, unshare};
 
 /// A setting of the kernel that keeps ordinary users out.
 struct Gate {
@@ -52,7 +52,7 @@ const GATES: [Gate; 3] = [
 pub fn enter_user_namespace() -> Result<(), UserNamespaceError> {
     let (user, group) = (getuid(), getgid());
     let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
-    nix::sched::unshare(flags).map_err(|errno| match errno {
+    unshare(flags).map_err(|errno| match errno {
         Errno::EINVAL => UserNamespaceError::Threads,
         errno => forbidden().unwrap_or(UserNamespaceError::Refused(errno)),
     })?;
@@ -67,8 +67,7 @@ pub fn enter_user_namespace() -> Result<(), UserNamespaceError> {
 /// that nothing that is made afterwards can stay behind on the host. Call it first thing in `main`, because it concerns
 /// the calling thread and those that it starts.
 pub fn enter_namespaces_as_root() -> Result<(), UserNamespaceError> {
-    nix::sched::unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
-        .map_err(UserNamespaceError::Refused)?;
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).map_err(UserNamespaceError::Refused)?;
     become_private()
 }
 

@@ -5,9 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod captures;
 mod links;
 mod listeners;
 mod namespaces;
+mod processes;
 mod redirection;
 mod routing;
 mod rules;

@@ -100,7 +100,17 @@ fn a_name_in_the_file_system_leads_to_the_namespace_and_goes_with_its_value() {
     as_root(|| {
         // A mount namespace of the thread's own, so that no name can stay behind.
         std::thread::spawn(|| {
+            let before = Namespace::current().unwrap();
+            before.run(|| ()).unwrap();
             adit_net::userns::enter_namespaces_as_root().unwrap();
+            let own = Namespace::current().unwrap();
+            assert_ne!(own, before);
+            own.run(|| ()).unwrap();
+            assert_eq!(
+                Namespace::current().unwrap(),
+                own,
+                "a visit led back to where the thread was before"
+            );
             let pod = Namespace::create().unwrap();
             let name = pod.mount_at("/run/netns/pod").unwrap();
             assert_eq!(Namespace::open("/run/netns/pod").unwrap(), pod);
