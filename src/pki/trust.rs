@@ -122,3 +122,6 @@ pub enum TrustError {
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests;

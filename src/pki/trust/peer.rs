@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adit_mesh::{Identity, TrustDomain};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter,
     KeyUsage, RevocationCheckDepth, RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
@@ -110,28 +110,31 @@ impl PeerCheck {
     ) -> Result<(), TlsRefusal> {
         let leaf =
             EndEntityCert::try_from(leaf).map_err(|_| TlsRefusal::Invalid(InvalidCertificate::Encoding))?;
-        let verify = |revocation: Option<RevocationOptions<'_>>| {
+        let verify = |anchors: &[TrustAnchor<'_>], revocation: Option<RevocationOptions<'_>>| {
             leaf.verify_for_usage(
                 webpki::ALL_VERIFICATION_ALGS,
-                self.roots.anchors(),
+                anchors,
                 intermediates,
                 now,
                 usage,
                 revocation,
                 None,
             )
-            .map(|_| ())
+            .map(|path| path.anchor().to_owned())
             .map_err(refusal)
         };
         let groups = self.crls.groups();
-        if groups.is_empty() {
-            return verify(None);
+        if let [] | [_] = &groups[..] {
+            let revocation = groups.first().map(|lists| revocation(lists));
+            return verify(self.roots.anchors(), revocation).map(|_| ());
         }
+        // Of several lists of one issuer's name some may belong to its former key. With the one root that the
+        // chain leads to, a list that was signed by another key is told from a chain that leads nowhere.
+        let anchor = verify(self.roots.anchors(), None)?;
         let mut foreign_lists = 0;
-        for group in &groups {
-            match verify(Some(revocation(group))) {
-                Ok(()) => {}
-                // Of several lists of one issuer's name some may belong to its former key.
+        for lists in &groups {
+            match verify(std::slice::from_ref(&anchor), Some(revocation(lists))) {
+                Ok(_) => {}
                 Err(TlsRefusal::RevocationUnknown) => foreign_lists += 1,
                 Err(refusal) => return Err(refusal),
             }
