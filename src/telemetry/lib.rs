@@ -1,1 +1,17 @@
-//! telemetry
+//! What the mesh tells about itself, and the process around it.
+//!
+//! [`metrics`] counts every connection under Istio's names; [`access`] writes one line about each; [`log`] takes
+//! every line to its destination without ever blocking a worker; [`server`] answers scrapes, readiness probes and the
+//! operator; [`runtime`] holds what every long-lived process needs: worker threads, drain, signals.
+//!
+//! Nothing here knows how a connection is carried. The data path hands over values it already has, and whatever
+//! costs more than an atomic addition is done once for many connections or on another thread.
+
+pub mod access;
+pub mod direction;
+pub mod log;
+pub mod metrics;
+pub mod runtime;
+pub mod server;
+
+pub use direction::Direction;
