@@ -1,20 +1,43 @@
-//! The mesh from a YAML file.
+//! The mesh from a YAML file in the format of stock ztunnel's `LOCAL_XDS_PATH`.
+//!
+//! The top level has the lists `workloads`, `services` and `policies`; their keys are those of `config_dump`, so
+//! that a dump is a file. The file is read again when it changes. A resource in it that cannot be understood
+//! rejects itself and nothing else: its last good version stays, and without one it is refused by name. A file that is not
+//! of this format at all changes nothing.
+//!
+//! Whoever writes the file should write another and rename it over this one, as every editor and Kubernetes do: of a
+//! file that is written in place, the half that is there counts.
 
+mod convert;
+mod document;
+mod endpoints;
+mod policy;
+mod service;
 mod status;
+mod watcher;
+mod workload;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use adit_mesh::Store;
+use adit_mesh::registry::{ResourceName, Update};
+use adit_mesh::{Interner, Store};
 use tokio::sync::watch;
 
+use convert::Mesh;
 pub use status::{LoadError, Rejected, Status};
+use watcher::Watcher;
 
 /// Keeps a [`Store`] as a file describes it.
 #[derive(Debug)]
 pub struct LocalSource {
     path: PathBuf,
     store: Arc<Store>,
+    /// What the file said when it was last applied.
+    applied: BTreeMap<ResourceName, Update>,
+    texts: Interner,
     status: watch::Sender<Status>,
     changed: watch::Sender<u64>,
 }
@@ -26,17 +49,19 @@ impl LocalSource {
         Self {
             path: path.into(),
             store,
+            applied: BTreeMap::new(),
+            texts: Interner::default(),
             status: watch::Sender::new(Status::default()),
             changed: watch::Sender::new(0),
         }
     }
 
-    /// How the source fares: the last load, its error, what was rejected.
+    /// How the source fares: the last load, its error, what was rejected. Changes after each load.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }
 
-    /// The generation of the store after each load that changed it.
+    /// The generation of the store, after each load that made a new one.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -47,14 +72,111 @@ impl LocalSource {
     /// The file cannot be read, or is not a document of this format; the store is left as it was. A resource in it
     /// that cannot be understood is no error of the load: it is in the status, and the rest is applied.
     pub fn load(&mut self) -> Result<(), LoadError> {
-        let _ = &self.path;
-        self.store.mark_complete();
-        Ok(())
+        let read = read(&self.path, &mut self.texts);
+        match read {
+            Ok(mesh) => {
+                self.apply(mesh);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "configuration not applied; what was applied before stays");
+                self.status
+                    .send_modify(|status| status.error = Some(error.clone()));
+                Err(error)
+            }
+        }
     }
 
     /// Loads the file now and after each change, for ever. A load that fails is reported in the status.
+    ///
+    /// # Panics
+    /// If the runtime is shut down while the file is read.
     pub async fn run(mut self) {
-        let _ = self.load();
-        std::future::pending().await
+        let mut watcher = Watcher::new(&self.path);
+        loop {
+            // A file of a large mesh takes seconds to read, which must not hold up who else runs here.
+            let loaded = tokio::task::spawn_blocking(move || {
+                // Reported in the status and in the log; the next change is the next chance.
+                let _ = self.load();
+                self
+            });
+            self = match loaded.await {
+                Ok(source) => source,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
+            watcher.changed().await;
+        }
+    }
+
+    fn apply(&mut self, mesh: Mesh) {
+        let gone = self
+            .applied
+            .keys()
+            .filter(|name| !mesh.resources.contains_key(name));
+        let mut batch: Vec<_> = gone.cloned().map(Update::Remove).collect();
+        let differs = |(name, update): &(&_, &_)| self.applied.get(*name) != Some(update);
+        batch.extend(
+            mesh.resources
+                .iter()
+                .filter(differs)
+                .map(|(_, update)| update.clone()),
+        );
+        let changes = batch.len();
+        let generation = self.store.update(batch);
+        self.store.mark_complete();
+        report(&self.path, &mesh, changes);
+        self.applied = mesh.resources;
+        self.status.send_replace(Status {
+            applied_at: Some(SystemTime::now()),
+            error: None,
+            rejected: mesh.rejected.into(),
+            warnings: mesh.warnings.into(),
+            workloads: mesh.counts[0],
+            services: mesh.counts[1],
+            policies: mesh.counts[2],
+        });
+        self.changed.send_if_modified(|seen| {
+            let newer = *seen != generation;
+            *seen = generation;
+            newer
+        });
     }
 }
+
+fn read(path: &Path, texts: &mut Interner) -> Result<Mesh, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|error| LoadError::Read {
+        path: path.to_owned(),
+        kind: error.kind(),
+    })?;
+    let document = document::parse(&text).map_err(|error| LoadError::Syntax {
+        path: path.to_owned(),
+        line: error.line,
+        column: error.column,
+        reason: error.reason,
+    })?;
+    convert::read(&document, texts).map_err(|error| LoadError::Shape {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn report(path: &Path, mesh: &Mesh, changes: usize) {
+    let path = path.display();
+    for rejected in &mesh.rejected {
+        tracing::error!("{path}: {} rejected: {}", rejected.name, rejected.reason);
+    }
+    for warning in &mesh.warnings {
+        tracing::warn!("{path}: {warning}");
+    }
+    let [workloads, services, policies] = mesh.counts;
+    tracing::info!(
+        workloads,
+        services,
+        policies,
+        changes,
+        "configuration applied from {path}"
+    );
+}
+
+#[cfg(test)]
+mod tests;

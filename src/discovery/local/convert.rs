@@ -1,0 +1,179 @@
+//! A document as changes of the mesh.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use adit_mesh::Interner;
+use adit_mesh::registry::{Rejection, ResourceName, Update};
+use serde_json::Value;
+
+use super::document::{Invalid, Node};
+use super::endpoints::Endpoints;
+use super::status::Rejected;
+use super::{policy, service, workload};
+
+/// The parts of the document that are the mesh.
+const PARTS: &[&str] = &["workloads", "services", "policies"];
+/// What a dump has beside them, and a file need not have.
+const PARTS_OF_DUMPS: &[&str] = &[
+    "certificates",
+    "config",
+    "stagedServices",
+    "version",
+    "workloadState",
+];
+
+/// What a document says.
+#[derive(Debug, Default)]
+pub(super) struct Mesh {
+    /// Every resource by name, as it is or as a rejection.
+    pub(super) resources: BTreeMap<ResourceName, Update>,
+    /// What was rejected, in the order of the document.
+    pub(super) rejected: Vec<Rejected>,
+    /// What looks like a mistake and is none.
+    pub(super) warnings: Vec<String>,
+    /// How many workloads, services and policies there are.
+    pub(super) counts: [usize; 3],
+}
+
+/// Reads a document. A resource that cannot be understood rejects itself; only a wrong top level rejects all.
+pub(super) fn read(document: &Value, texts: &mut Interner) -> Result<Mesh, Invalid> {
+    let root = Node::root(document);
+    if root.is_empty() {
+        return Err(root.invalid("it is empty; a mesh without anything is written as \"workloads: []\""));
+    }
+    if !root.is_mapping() {
+        return Err(root.expected("a mapping with the keys workloads, services and policies"));
+    }
+    if let Some(key) = root
+        .unknown_keys(PARTS)
+        .into_iter()
+        .find(|key| !PARTS_OF_DUMPS.contains(key))
+    {
+        return Err(root.invalid(format_args!(
+            "unknown key {key:?} (allowed: {})",
+            PARTS.join(", ")
+        )));
+    }
+    let [workloads, services, policies] = [PARTS[0], PARTS[1], PARTS[2]].map(|part| root.field(part));
+    let endpoints = Endpoints::of(services.as_ref());
+    let mut mesh = Mesh::default();
+    for node in workloads
+        .iter()
+        .map(Node::items)
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .flatten()
+    {
+        mesh.counts[0] += 1;
+        mesh.warn_of_unknown_keys(&node, workload::KEYS);
+        let read = workload::read(&node, &endpoints, texts);
+        mesh.add(read.map_or_else(
+            |error| Update::Reject(workload::reject(&node, &error)),
+            |workload| Update::Workload(Arc::new(workload)),
+        ));
+    }
+    for node in services
+        .iter()
+        .map(Node::items)
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .flatten()
+    {
+        mesh.counts[1] += 1;
+        mesh.warn_of_unknown_keys(&node, service::KEYS);
+        mesh.add(service::read(&node, texts).map_or_else(
+            |error| Update::Reject(service::reject(&node, &error)),
+            |service| Update::Service(Arc::new(service)),
+        ));
+    }
+    for node in policies
+        .iter()
+        .map(Node::items)
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .flatten()
+    {
+        mesh.counts[2] += 1;
+        mesh.add(policy::read(&node, texts).map_or_else(
+            |error| Update::Reject(policy::reject(&node, &error)),
+            |policy| Update::Policy(Arc::new(policy)),
+        ));
+    }
+    Ok(mesh)
+}
+
+impl Mesh {
+    fn warn_of_unknown_keys(&mut self, node: &Node<'_>, known: &[&str]) {
+        for key in node.unknown_keys(known) {
+            self.warnings
+                .push(format!("{node}: unknown key {key:?} is passed over"));
+        }
+    }
+
+    /// Adds a resource. Two of one name reject each other: whichever counted, the other would be lost in silence.
+    fn add(&mut self, update: Update) {
+        let name = name_of(&update);
+        let update = match self.resources.remove(&name) {
+            None => update,
+            Some(earlier) => Update::Reject(clash(name.clone(), earlier, update)),
+        };
+        if let Update::Reject(rejection) = &update {
+            self.rejected.push(Rejected {
+                name: name.clone(),
+                reason: rejection.reason.to_string(),
+            });
+        }
+        self.resources.insert(name, update);
+    }
+}
+
+/// The name of what an update is about.
+fn name_of(update: &Update) -> ResourceName {
+    match update {
+        Update::Workload(workload) => ResourceName::Workload(workload.uid.clone()),
+        Update::Service(service) => ResourceName::Service(service.key.clone()),
+        Update::Policy(policy) => ResourceName::Policy(policy.key.clone()),
+        Update::Remove(name) => name.clone(),
+        Update::Reject(rejection) => rejection.name.clone(),
+    }
+}
+
+/// The rejection of two resources of one name: it claims what either claims.
+fn clash(name: ResourceName, one: Update, other: Update) -> Rejection {
+    let reason = format!("{name} stands twice in the file; keep one, or give the other a name of its own");
+    let (one, other) = (claims_of(one), claims_of(other));
+    Rejection {
+        addresses: one.addresses.iter().chain(&other.addresses).cloned().collect(),
+        ranges: one.ranges.iter().chain(&other.ranges).cloned().collect(),
+        // The scopes are declared from the widest to the narrowest.
+        scope: one.scope.into_iter().chain(other.scope).min(),
+        ..Rejection::new(name, reason.into())
+    }
+}
+
+/// What a resource claims, as a rejection of it would.
+fn claims_of(update: Update) -> Rejection {
+    let empty = Rejection::new(name_of(&update), Default::default());
+    match update {
+        Update::Workload(workload) => {
+            let network = &workload.network;
+            let of = |ip: &_| adit_mesh::workload::NetworkAddress::new(network.clone(), *ip);
+            Rejection {
+                addresses: workload.addresses.iter().map(of).collect(),
+                ..empty
+            }
+        }
+        Update::Service(service) => Rejection {
+            addresses: service.addresses.clone(),
+            ranges: service.ranges.clone(),
+            ..empty
+        },
+        Update::Policy(policy) => Rejection {
+            scope: Some(policy.scope),
+            ..empty
+        },
+        Update::Reject(rejection) => rejection,
+        Update::Remove(_) => empty,
+    }
+}

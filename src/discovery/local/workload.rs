@@ -1,0 +1,275 @@
+//! Workloads of a file.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use adit_mesh::policy::PolicyKey;
+use adit_mesh::registry::{Rejection, ResourceName};
+use adit_mesh::service::PortMap;
+use adit_mesh::workload::{
+    ApplicationProtocol, ApplicationTunnel, GatewayAddress, GatewayDestination, Health, Locality,
+    NetworkAddress, NetworkMode, TunnelProtocol, WorkloadType,
+};
+use adit_mesh::{Interner, ServiceKey, Text, TrustDomain, Workload};
+
+use super::document::{Invalid, Node};
+use super::endpoints::Endpoints;
+
+/// What a cluster is called that has no name (Istio's default).
+const CLUSTER: &str = "Kubernetes";
+/// The service account of a pod that names none (Kubernetes' default).
+const SERVICE_ACCOUNT: &str = "default";
+/// The port on which waypoints speak HBONE (Istio's constant).
+const HBONE_PORT: NonZeroU16 = NonZeroU16::new(15008).expect("not zero");
+
+/// The keys of a workload.
+pub(super) const KEYS: &[&str] = &[
+    "applicationTunnel",
+    "authorizationPolicies",
+    "canonicalName",
+    "canonicalRevision",
+    "capacity",
+    "clusterId",
+    "hostname",
+    "locality",
+    "name",
+    "namespace",
+    "nativeTunnel",
+    "network",
+    "networkGateway",
+    "networkMode",
+    "node",
+    "protocol",
+    "serviceAccount",
+    "services",
+    "status",
+    "trustDomain",
+    "uid",
+    "waypoint",
+    "workloadIps",
+    "workloadName",
+    "workloadType",
+];
+
+/// Reads a workload.
+pub(super) fn read(
+    node: &Node<'_>,
+    endpoints: &Endpoints,
+    texts: &mut Interner,
+) -> Result<Workload, Invalid> {
+    let namespace = node.required("namespace")?.text()?;
+    let name = node.text_of("name")?;
+    let service_account = or(node.text_of("serviceAccount")?, SERVICE_ACCOUNT);
+    let trust_domain = TrustDomain::new(texts.intern(or(node.text_of("trustDomain")?, TrustDomain::DEFAULT)))
+        .map_err(|error| node.invalid(format_args!("trustDomain: {error}")))?;
+    let uid = uid(node)?;
+    let workload = Workload::new(
+        texts.intern(&uid),
+        texts.intern(name),
+        trust_domain,
+        texts.intern(namespace),
+        texts.intern(service_account),
+    )
+    .map_err(|error| node.invalid(error))?;
+    let services = services(node, &uid, endpoints, texts)?;
+    Ok(Workload {
+        addresses: node.list("workloadIps", |node| node.address())?,
+        hostname: Some(node.text_of("hostname")?)
+            .filter(|hostname| !hostname.is_empty())
+            .map(|hostname| texts.intern(hostname)),
+        network: texts.intern(node.text_of("network")?),
+        network_gateway: node
+            .field("networkGateway")
+            .map(|gateway| self::gateway(&gateway))
+            .transpose()?,
+        protocol: node.word_of("protocol", TunnelProtocol::Tcp)?,
+        native_tunnel: node.flag("nativeTunnel")?,
+        network_mode: node.word_of("networkMode", NetworkMode::Standard)?,
+        waypoint: node
+            .field("waypoint")
+            .map(|gateway| self::gateway(&gateway))
+            .transpose()?,
+        application_tunnel: node
+            .field("applicationTunnel")
+            .map(|tunnel| application_tunnel(&tunnel))
+            .transpose()?,
+        services,
+        authorization_policies: node.list("authorizationPolicies", policy_key)?,
+        health: node.word_of("status", Health::Healthy)?,
+        capacity: node
+            .field("capacity")
+            .map_or(Ok(1), |capacity| self::capacity(&capacity))?,
+        node: texts.intern(node.text_of("node")?),
+        cluster: texts.intern(or(node.text_of("clusterId")?, CLUSTER)),
+        locality: node
+            .field("locality")
+            .map_or_else(|| Ok(Locality::default()), |place| locality(&place, texts))?,
+        canonical_name: texts.intern(node.text_of("canonicalName")?),
+        canonical_revision: texts.intern(node.text_of("canonicalRevision")?),
+        workload_name: texts.intern(node.text_of("workloadName")?),
+        workload_type: node
+            .field("workloadType")
+            .filter(|kind| kind.text() != Ok(""))
+            .map_or(Ok(WorkloadType::Pod), |kind| kind.word())?,
+        ..workload
+    })
+}
+
+/// A workload that could not be read: its name and addresses as far as they can be.
+pub(super) fn reject(node: &Node<'_>, error: &Invalid) -> Rejection {
+    let network = Text::from(node.text_of("network").unwrap_or_default());
+    let addresses = node.field("workloadIps").map(|list| {
+        let readable = list
+            .items()
+            .into_iter()
+            .flatten()
+            .filter_map(|item| item.address().ok());
+        readable
+            .map(|address| NetworkAddress::new(network.clone(), address))
+            .collect()
+    });
+    let uid = uid(node).unwrap_or_else(|_| node.to_string());
+    Rejection {
+        addresses: addresses.unwrap_or_default(),
+        ..Rejection::new(ResourceName::Workload(uid.into()), error.to_string().into())
+    }
+}
+
+/// The uid; where there is none that of a pod of this name. Stock ztunnel takes "" for the uid of all of them, and
+/// so knows only the last.
+fn uid(node: &Node<'_>) -> Result<String, Invalid> {
+    match node.text_of("uid")? {
+        "" => {}
+        uid => return Ok(uid.to_owned()),
+    }
+    let (namespace, name) = (node.text_of("namespace")?, node.text_of("name")?);
+    if namespace.is_empty() || name.is_empty() {
+        return Err(
+            node.invalid("it has neither a \"uid\" nor a \"namespace\" and a \"name\" to make one of")
+        );
+    }
+    let cluster = or(node.text_of("clusterId")?, CLUSTER);
+    Ok(format!("{cluster}//Pod/{namespace}/{name}"))
+}
+
+fn services(
+    node: &Node<'_>,
+    uid: &str,
+    endpoints: &Endpoints,
+    texts: &mut Interner,
+) -> Result<Box<[(ServiceKey, PortMap)]>, Invalid> {
+    let Some(services) = node.field("services") else {
+        return Ok(Box::default());
+    };
+    if services.is_list() {
+        let keys = services
+            .items()?
+            .map(|item| service_key(&item, item.text()?, texts));
+        return keys
+            .map(|key| Ok((key.clone()?, endpoints.ports(uid, &key?))))
+            .collect();
+    }
+    services
+        .entries()?
+        .map(|(name, ports)| {
+            let key = service_key(&ports, name, texts)?;
+            Ok((
+                key,
+                if ports.is_empty() {
+                    PortMap::default()
+                } else {
+                    port_map(&ports)?
+                },
+            ))
+        })
+        .collect()
+}
+
+/// `<namespace>/<hostname>`.
+pub(super) fn service_key(node: &Node<'_>, name: &str, texts: &mut Interner) -> Result<ServiceKey, Invalid> {
+    match name.split_once('/') {
+        Some((namespace, hostname)) if !namespace.is_empty() && !hostname.is_empty() => Ok(ServiceKey {
+            namespace: texts.intern(namespace),
+            hostname: texts.intern(hostname),
+        }),
+        _ => Err(node.invalid(format_args!(
+            "{name:?} is not <namespace>/<hostname> of a service"
+        ))),
+    }
+}
+
+/// Service ports and their target ports; a target of 0 is a named port.
+pub(super) fn port_map(node: &Node<'_>) -> Result<PortMap, Invalid> {
+    node.entries()?
+        .map(|(port, target)| {
+            let port = port
+                .parse()
+                .map_err(|_| target.invalid(format_args!("the key {port:?} is not a port, 1 to 65535")))?;
+            Ok((port, target.port_or_none()?))
+        })
+        .collect()
+}
+
+/// `destination` is `<network>/<address>` or `<namespace>/<hostname>`.
+pub(super) fn gateway(node: &Node<'_>) -> Result<GatewayAddress, Invalid> {
+    let destination = node.required("destination")?;
+    let text = destination.text()?;
+    let parts = text.split_once('/').filter(|(_, last)| !last.is_empty());
+    let Some((first, last)) = parts else {
+        return Err(destination.expected("<network>/<address> or <namespace>/<hostname> of a gateway"));
+    };
+    let destination = match last.parse::<IpAddr>() {
+        Ok(address) => GatewayDestination::Address(NetworkAddress::new(first.into(), address)),
+        Err(_) if first.is_empty() => {
+            return Err(destination.invalid(format_args!(
+                "{last:?} is not an address, and there is no namespace"
+            )));
+        }
+        Err(_) => GatewayDestination::Hostname(ServiceKey {
+            namespace: first.into(),
+            hostname: last.into(),
+        }),
+    };
+    Ok(GatewayAddress {
+        destination,
+        hbone_port: node
+            .field("hboneMtlsPort")
+            .map_or(Ok(HBONE_PORT), |port| port.port())?,
+    })
+}
+
+fn application_tunnel(node: &Node<'_>) -> Result<ApplicationTunnel, Invalid> {
+    Ok(ApplicationTunnel {
+        protocol: node.word_of("protocol", ApplicationProtocol::None)?,
+        port: node.field("port").map_or(Ok(None), |port| port.port_or_none())?,
+    })
+}
+
+fn policy_key(node: &Node<'_>) -> Result<PolicyKey, Invalid> {
+    match node.text()?.split_once('/') {
+        Some((namespace, name)) if !name.is_empty() => Ok(PolicyKey {
+            namespace: namespace.into(),
+            name: name.into(),
+        }),
+        _ => Err(node.expected("<namespace>/<name> of a policy")),
+    }
+}
+
+fn capacity(node: &Node<'_>) -> Result<u32, Invalid> {
+    match u32::try_from(node.number()?) {
+        Ok(capacity @ 1..) => Ok(capacity),
+        _ => Err(node.expected("a capacity, 1 to 4294967295")),
+    }
+}
+
+fn locality(node: &Node<'_>, texts: &mut Interner) -> Result<Locality, Invalid> {
+    Ok(Locality {
+        region: texts.intern(node.text_of("region")?),
+        zone: texts.intern(node.text_of("zone")?),
+        subzone: texts.intern(node.text_of("subzone")?),
+    })
+}
+
+fn or<'a>(text: &'a str, absent: &'a str) -> &'a str {
+    if text.is_empty() { absent } else { text }
+}
