@@ -1,0 +1,122 @@
+//! Where configuration, certificates and pods come from.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use adit_mesh::TrustDomain;
+use adit_pki::{Compliance, TrustOptions};
+
+use super::error::ConfigError;
+use super::read;
+use crate::cli::{Args, SourceArgs};
+
+/// Where istio-cni listens.
+const DEFAULT_AGENT_SOCKET: &str = "/var/run/ztunnel/ztunnel.sock";
+/// What `sockaddr_un` takes, without the final zero (unix(7)).
+const LONGEST_SOCKET_PATH: usize = 107;
+/// One day, as Istio: long enough for a control plane to be away for hours (renewal starts at half of it), short
+/// enough that a stolen key is soon worth nothing.
+const DEFAULT_TTL: Duration = Duration::from_secs(86_400);
+
+/// Where workloads, services and policies come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MeshSource {
+    /// A file in ztunnel's local format.
+    File(PathBuf),
+}
+
+/// Where certificates come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CertificateSource {
+    /// A CA in a directory, created on first use.
+    LocalCa(PathBuf),
+}
+
+/// Certificates and trust.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certificates {
+    /// Where certificates come from.
+    pub source: CertificateSource,
+    /// How long they are to be valid.
+    pub ttl: Duration,
+    /// Files with trusted roots; with none, those of the source are trusted.
+    pub bundle: Vec<PathBuf>,
+    /// The file with revocation lists.
+    pub crl: Option<PathBuf>,
+    /// Trust domains whose workloads may connect beside those of a workload's own.
+    pub aliases: Vec<TrustDomain>,
+    /// The rules for the cryptography.
+    pub compliance: Compliance,
+}
+
+impl MeshSource {
+    pub(super) fn new(args: &SourceArgs) -> Result<Self, ConfigError> {
+        read::path(&args.local_xds_path).map(Self::File).ok_or(ConfigError::Missing {
+            variable: "LOCAL_XDS_PATH",
+            needed: "a YAML file with the mesh; a control plane (XDS_ADDRESS) cannot be used yet, and without \
+                     policies nothing would be refused",
+        })
+    }
+}
+
+impl Certificates {
+    pub(super) fn new(args: &Args) -> Result<Self, ConfigError> {
+        let sources = &args.sources;
+        let directory = read::path(&sources.local_ca).ok_or(ConfigError::Missing {
+            variable: "ADIT_LOCAL_CA",
+            needed: "a directory for a local CA; that of a control plane (CA_ADDRESS) cannot be used yet, and \
+                     without certificates nothing could be encrypted",
+        })?;
+        Ok(Self {
+            source: CertificateSource::LocalCa(directory),
+            ttl: read::duration("SECRET_TTL", &sources.secret_ttl)?.unwrap_or(DEFAULT_TTL),
+            bundle: read::list(&sources.trust_bundle).map(PathBuf::from).collect(),
+            crl: read::path(&sources.crl_path),
+            aliases: aliases(&args.node.trust_domain_aliases)?,
+            compliance: read::parsed("COMPLIANCE_POLICY", &sources.compliance_policy, "pqc, or nothing")?
+                .unwrap_or_default(),
+        })
+    }
+
+    /// How peers are judged.
+    pub fn trust_options(&self) -> TrustOptions {
+        TrustOptions {
+            bundle: self.bundle.clone(),
+            crl: self.crl.iter().cloned().collect(),
+            aliases: self.aliases.clone(),
+        }
+    }
+}
+
+pub(super) fn agent_socket(args: &SourceArgs) -> Result<PathBuf, ConfigError> {
+    let path = read::path(&args.inpod_uds).unwrap_or_else(|| DEFAULT_AGENT_SOCKET.into());
+    if path.as_os_str().as_bytes().len() > LONGEST_SOCKET_PATH {
+        let allowed =
+            format!("a path of at most {LONGEST_SOCKET_PATH} bytes, the kernel's limit for sockets");
+        return Err(ConfigError::invalid(
+            "INPOD_UDS",
+            &path.to_string_lossy(),
+            allowed,
+        ));
+    }
+    Ok(path)
+}
+
+fn aliases(value: &Option<String>) -> Result<Vec<TrustDomain>, ConfigError> {
+    let mut aliases = Vec::new();
+    for name in read::list(value) {
+        let alias = name.parse().map_err(|problem| {
+            let allowed = format!("trust domains separated by commas ({name:?}: {problem})");
+            ConfigError::invalid(
+                "ADIT_TRUST_DOMAIN_ALIASES",
+                value.as_deref().unwrap_or_default(),
+                allowed,
+            )
+        })?;
+        if !aliases.contains(&alias) {
+            aliases.push(alias);
+        }
+    }
+    Ok(aliases)
+}

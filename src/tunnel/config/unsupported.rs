@@ -1,0 +1,246 @@
+//! Settings of ztunnel's that have no effect here, and what to make of one that was given.
+//!
+//! One that changes how safe the mesh is stops the start: its operator believes something that would not be true.
+//! Any other is reported. What secures the connection to a control plane counts among the others as long as there is
+//! no such connection, because a DaemonSet written for ztunnel sets all of it always.
+
+use std::fmt;
+
+use clap::{Args as _, Command};
+
+use super::environment::Environment;
+use super::error::ConfigError;
+use super::proxy_config::ProxyConfig;
+use super::read;
+use crate::cli::Args;
+
+/// What our own variables begin with.
+const OWN_PREFIX: &str = "ADIT_";
+
+/// A setting that was given and has no effect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unsupported {
+    /// The variable.
+    pub setting: String,
+    /// What it would do.
+    pub effect: &'static str,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has no effect: {}", self.setting, self.effect)
+    }
+}
+
+/// When a setting asks for something that we do not do.
+#[derive(Clone, Copy)]
+enum Matters {
+    /// Whatever it is.
+    Set,
+    /// Unless it is this, which is what we do.
+    Unless(&'static str),
+}
+
+impl Matters {
+    fn at(self, value: &str) -> bool {
+        match self {
+            Self::Set => true,
+            Self::Unless(ours) => value != ours,
+        }
+    }
+}
+
+/// What becomes of a setting that matters.
+#[derive(Clone, Copy)]
+enum Then {
+    Report,
+    Refuse,
+}
+
+/// Variable, when it matters, what then, and why.
+const TABLE: [(&str, Matters, Then, &str); 25] = {
+    use Matters::{Set, Unless};
+    use Then::{Refuse, Report};
+    [
+        // What would change how safe the mesh is.
+        (
+            "TLS12_ENABLED",
+            Unless("false"),
+            Refuse,
+            "the mesh speaks TLS 1.3 only; remove it",
+        ),
+        (
+            "FAKE_CA",
+            Unless("false"),
+            Refuse,
+            "certificates are never made up; give ADIT_LOCAL_CA",
+        ),
+        (
+            "LOCAL_XDS",
+            Set,
+            Refuse,
+            "its policies would not be obeyed; write it to a file and give that as LOCAL_XDS_PATH",
+        ),
+        (
+            "PROXY_MODE",
+            Unless("shared"),
+            Refuse,
+            "this is a tunnel of a whole node, it would not protect a single workload; remove it",
+        ),
+        (
+            "ENABLE_PROXY",
+            Unless("true"),
+            Refuse,
+            "without the proxy nothing is protected; remove it",
+        ),
+        // A control plane.
+        (
+            "XDS_ADDRESS",
+            Set,
+            Report,
+            "the mesh is read from LOCAL_XDS_PATH alone",
+        ),
+        (
+            "CA_ADDRESS",
+            Set,
+            Report,
+            "certificates come from ADIT_LOCAL_CA alone",
+        ),
+        ("XDS_ROOT_CA", Set, Report, NO_CONTROL_PLANE),
+        ("CA_ROOT_CA", Set, Report, NO_CONTROL_PLANE),
+        ("ALT_XDS_HOSTNAME", Set, Report, NO_CONTROL_PLANE),
+        ("ALT_CA_HOSTNAME", Set, Report, NO_CONTROL_PLANE),
+        ("AUTH_TOKEN", Set, Report, NO_CONTROL_PLANE),
+        (
+            "XDS_ON_DEMAND",
+            Unless("false"),
+            Report,
+            "the whole mesh is always known",
+        ),
+        // DNS and SOCKS.
+        ("ISTIO_META_DNS_CAPTURE", Unless("false"), Report, NO_DNS),
+        ("ISTIO_META_DNS_PROXY_ADDR", Set, Report, NO_DNS),
+        ("PREFERED_SERVICE_NAMESPACE", Set, Report, NO_DNS),
+        ("CLUSTER_DOMAIN", Unless("cluster.local"), Report, NO_DNS),
+        (
+            "UNSTABLE_ENABLE_SOCKS5",
+            Unless("false"),
+            Report,
+            "there is no SOCKS proxy",
+        ),
+        // The rest.
+        (
+            "PROXY_WORKLOAD_INFO",
+            Set,
+            Report,
+            "the node agent names the workloads",
+        ),
+        (
+            "INPOD_ENABLED",
+            Unless("true"),
+            Report,
+            "connections are always taken inside the pods",
+        ),
+        (
+            "INPOD_PORT_REUSE",
+            Unless("true"),
+            Report,
+            "ports are always shared, or an upgrade would lose connections",
+        ),
+        (
+            "AUTHZ_POLICY_INFO_LOGGING",
+            Unless("false"),
+            Report,
+            "the access log names the policy that decided in any case",
+        ),
+        ("XDS_HEADER_*", Set, Report, NO_CONTROL_PLANE),
+        ("CA_HEADER_*", Set, Report, NO_CONTROL_PLANE),
+        ("ISTIO_METAJSON_*", Set, Report, NO_CONTROL_PLANE),
+    ]
+};
+
+const NO_CONTROL_PLANE: &str = "there is no connection to a control plane yet";
+const NO_DNS: &str = "there is no DNS proxy yet";
+
+/// The settings that were given and have no effect.
+///
+/// # Errors
+/// The first one that must not be ignored.
+pub(super) fn find(environment: &Environment, proxy: &ProxyConfig) -> Result<Vec<Unsupported>, ConfigError> {
+    let mut found = Vec::new();
+    for (pattern, matters, then, effect) in TABLE {
+        for (name, value) in environment.variables() {
+            let Some(value) = read::given(Some(value)) else {
+                continue;
+            };
+            if !is_named(pattern, name) || !matters.at(value) {
+                continue;
+            }
+            match then {
+                Then::Report => found.push(Unsupported {
+                    setting: name.to_owned(),
+                    effect,
+                }),
+                Then::Refuse => {
+                    return Err(ConfigError::Refused {
+                        setting: name.to_owned(),
+                        value: value.to_owned(),
+                        reason: effect,
+                    });
+                }
+            }
+        }
+    }
+    if proxy.discovery_address.is_some() {
+        found.push(Unsupported {
+            setting: "discoveryAddress of PROXY_CONFIG".to_owned(),
+            effect: "the mesh is read from LOCAL_XDS_PATH alone",
+        });
+    }
+    Ok(found)
+}
+
+fn is_named(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == pattern,
+    }
+}
+
+/// Refuses variables with our prefix that are no settings. Those are left alone that Kubernetes gives to every pod
+/// for each service of its namespace, and with names such as `adit-control` they have our prefix.
+pub(super) fn check_names(environment: &Environment) -> Result<(), ConfigError> {
+    let command = Args::augment_args(Command::new("tunnel"));
+    let known = |name: &str| {
+        command
+            .get_arguments()
+            .filter_map(|argument| argument.get_env())
+            .any(|variable| variable == name)
+    };
+    let unknown = environment.variables().find(|(name, value)| {
+        name.starts_with(OWN_PREFIX) && !known(name) && !describes_service(name, value)
+    });
+    match unknown {
+        Some((name, _)) => Err(ConfigError::Unknown {
+            variable: name.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Whether the variable is one of those that tell a pod about a service (Kubernetes, "Discovering services").
+fn describes_service(name: &str, value: &str) -> bool {
+    let is_url = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    let of_port = name.split_once("_PORT_").is_some_and(|(_, port)| {
+        let mut parts = port.split('_');
+        parts.next().is_some_and(|number| number.parse::<u16>().is_ok())
+            && matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"))
+    });
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && is_url)
+        || of_port
+}
