@@ -105,7 +105,7 @@ pub enum InvalidCertificate {
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, InvalidCertificate> {
     match X509Certificate::from_der(der) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        Ok(([], certificate)) => Ok(certificate),
         _ => Err(InvalidCertificate::Encoding),
     }
 }
@@ -113,4 +113,85 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Invalid
 fn system_time(time: ASN1Time) -> SystemTime {
     // No certificate of a workload is older than 1970; one that claims so holds from the epoch on.
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::SanType;
+    use rustls_pki_types::pem::PemObject;
+
+    use super::*;
+    use crate::fixtures::{Ca, HOUR, Leaf, NOW, at, identity, uri};
+
+    fn leaf() -> CertificateDer<'static> {
+        Ca::root("root")
+            .issue(Leaf::of(&identity("payments")))
+            .chain
+            .remove(0)
+    }
+
+    #[test]
+    fn a_certificate_tells_its_serial_number_and_its_time() {
+        let certificate = Certificate::parse(&leaf()).expect("well formed");
+        assert_eq!(certificate.serial_text(), "4d");
+        assert_eq!(
+            (certificate.not_before, certificate.not_after),
+            (at(NOW - HOUR), at(NOW + HOUR))
+        );
+        // DER puts a zero before a number whose first bit is set.
+        let high = Leaf {
+            serial: 0xc8,
+            ..Leaf::of(&identity("payments"))
+        };
+        let chain = Ca::root("root").issue(high).chain;
+        assert_eq!(
+            Certificate::parse(&chain[0]).map(|one| one.serial_text()),
+            Ok("c8".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_follows_a_certificate_is_refused() {
+        let mut der = leaf().to_vec();
+        der.push(0);
+        assert_eq!(peer_identity(&der.into()), Err(InvalidCertificate::Encoding));
+    }
+
+    #[test]
+    fn pem_reads_back() {
+        let certificates = [leaf(), leaf()];
+        let text = to_pem(&certificates);
+        let back: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+        assert_eq!(back.expect("PEM"), certificates);
+    }
+
+    #[test]
+    fn the_longest_identity_is_read() {
+        let name = "a".repeat(1024);
+        let names: Vec<SanType> = vec![uri(&format!("spiffe://cluster.local/ns/bank/sa/{name}"))];
+        let long = Leaf {
+            names,
+            ..Leaf::of(&identity("a"))
+        };
+        let chain = Ca::root("root").issue(long).chain;
+        assert_eq!(peer_identity(&chain[0]), Ok(identity(&name)));
+    }
+
+    #[test]
+    fn damaged_certificates_are_errors_or_identities_but_never_a_panic() {
+        let seed = fastrand::u64(..);
+        let mut random = fastrand::Rng::with_seed(seed);
+        println!("seed {seed}");
+        let whole = leaf();
+        for _ in 0..20_000 {
+            let mut der = whole.to_vec();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..der.len());
+                der[at] = random.u8(..);
+            }
+            der.truncate(random.usize(..2 * der.len()));
+            let der = CertificateDer::from(der);
+            let _ = (peer_identity(&der), Certificate::parse(&der));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! An identity is held for as long as somebody holds it: the pods of a service account share one certificate,
 //! and when the last of them goes it is forgotten. Requests, renewals and retries run in one task of the control
 //! runtime, which publishes what it has through a watch channel; the workers only read. When to ask is decided by
-//! [`schedule`], a pure state machine; [`task`] obeys it.
+//! `schedule`, a pure state machine; `task` obeys it.
 //!
 //! * renewed when half of the time that was left at issue has passed, spread by ±5 % of it, so that the pods of a
 //!   rollout do not come back to the CA together;
@@ -110,6 +110,7 @@ impl fmt::Debug for CertificateManager {
 }
 
 /// An interest in an identity. The last one to be dropped gives the certificate up.
+#[must_use = "the certificate is given up when this is dropped"]
 pub struct Held {
     shared: Arc<Shared>,
     slot: Arc<Slot>,

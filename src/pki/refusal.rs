@@ -65,17 +65,16 @@ impl TlsRefusal {
             _ => return None,
         };
         Some(match certificate {
-            E::Other(OtherError(cause)) => match cause.downcast_ref::<Self>() {
-                Some(refusal) => refusal.clone(),
-                None => Self::Untrusted,
-            },
+            E::Other(OtherError(cause)) => return cause.downcast_ref::<Self>().cloned(),
             E::Expired | E::ExpiredContext { .. } => Self::Expired,
             E::NotValidYet | E::NotValidYetContext { .. } => Self::NotYetValid,
             E::Revoked => Self::Revoked,
             E::UnknownRevocationStatus => Self::RevocationUnknown,
             E::InvalidPurpose | E::InvalidPurposeContext { .. } => Self::WrongPurpose,
             E::BadEncoding => Self::Invalid(InvalidCertificate::Encoding),
-            _ => Self::Untrusted,
+            E::UnknownIssuer => Self::Untrusted,
+            // Not the certificate: the peer's signature, that is, the possession of its key.
+            _ => return None,
         })
     }
 
@@ -180,8 +179,14 @@ mod tests {
 
     #[test]
     fn a_failure_that_is_not_about_the_certificate_is_no_refusal() {
-        let error = rustls::Error::HandshakeNotComplete;
-        assert_eq!(TlsRefusal::of(&error), None);
-        assert_eq!(outcome_of(&error), Outcome::TlsFailed);
+        let errors = [
+            rustls::Error::HandshakeNotComplete,
+            rustls::Error::InvalidCertificate(CertificateError::BadSignature),
+            rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRevoked),
+        ];
+        for error in errors {
+            assert_eq!(TlsRefusal::of(&error), None);
+            assert_eq!(outcome_of(&error), Outcome::TlsFailed);
+        }
     }
 }

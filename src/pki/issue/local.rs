@@ -115,15 +115,7 @@ fn create_directory(directory: &Path) -> Result<(), LocalCaError> {
     let metadata = fs::metadata(directory).map_err(|error| LocalCaError::io(directory, "read", &error))?;
     // Whoever may write the directory may replace the root. A sticky one, such as /tmp, protects each user's
     // files but not their names, so it will not do either.
-    check_owner(directory, &metadata)?;
-    if metadata.mode() & 0o022 != 0 {
-        return Err(LocalCaError::Permissions {
-            path: directory.to_owned(),
-            mode: metadata.mode() & 0o7777,
-            remedy: "chmod go-w",
-        });
-    }
-    Ok(())
+    check_access(directory, &metadata, 0o022, "chmod go-w")
 }
 
 fn read_key(path: &Path) -> Result<KeyPair, LocalCaError> {
@@ -131,14 +123,7 @@ fn read_key(path: &Path) -> Result<KeyPair, LocalCaError> {
     let metadata = file
         .metadata()
         .map_err(|error| LocalCaError::io(path, "read", &error))?;
-    check_owner(path, &metadata)?;
-    if metadata.mode() & 0o077 != 0 {
-        return Err(LocalCaError::Permissions {
-            path: path.to_owned(),
-            mode: metadata.mode() & 0o7777,
-            remedy: "chmod 600",
-        });
-    }
+    check_access(path, &metadata, 0o077, "chmod 600")?;
     let text = io::read_to_string(file).map_err(|error| LocalCaError::io(path, "read", &error))?;
     KeyPair::from_pem(&text).map_err(|error| LocalCaError::Content {
         path: path.to_owned(),
@@ -148,6 +133,9 @@ fn read_key(path: &Path) -> Result<KeyPair, LocalCaError> {
 }
 
 fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, LocalCaError> {
+    let metadata = fs::metadata(path).map_err(|error| LocalCaError::io(path, "read", &error))?;
+    // Whoever may write it may have any certificate trusted.
+    check_access(path, &metadata, 0o022, "chmod go-w")?;
     let bytes = fs::read(path).map_err(|error| LocalCaError::io(path, "read", &error))?;
     CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<_, _>>()
@@ -158,7 +146,13 @@ fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, LocalCaError>
         })
 }
 
-fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), LocalCaError> {
+/// Refuses what is not ours, or what others may do something `forbidden` (permission bits) with.
+fn check_access(
+    path: &Path,
+    metadata: &fs::Metadata,
+    forbidden: u32,
+    remedy: &'static str,
+) -> Result<(), LocalCaError> {
     let (owner, us) = (metadata.uid(), geteuid().as_raw());
     // Root may do as it likes anyway, so its files are as safe as our own.
     if owner != us && owner != 0 {
@@ -166,6 +160,13 @@ fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), LocalCaError>
             path: path.to_owned(),
             owner,
             us,
+        });
+    }
+    if metadata.mode() & forbidden != 0 {
+        return Err(LocalCaError::Permissions {
+            path: path.to_owned(),
+            mode: metadata.mode() & 0o7777,
+            remedy,
         });
     }
     Ok(())

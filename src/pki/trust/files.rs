@@ -7,7 +7,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use webpki::OwnedCertRevocationList;
 
-use super::{Crls, Roots, TrustError};
+use super::roots::Root;
+use super::{Crls, TrustError};
 
 /// What a file holds.
 pub(super) trait Content: Sized {
@@ -51,7 +52,7 @@ impl<T: Content> Source<T> {
     }
 }
 
-impl Content for CertificateDer<'static> {
+impl Content for Root {
     fn read(path: &Path, bytes: &[u8]) -> Result<Vec<Self>, TrustError> {
         let invalid = |number, reason| TrustError::Root {
             path: path.to_owned(),
@@ -59,15 +60,16 @@ impl Content for CertificateDer<'static> {
             reason,
         };
         let mut roots = Vec::new();
-        for certificate in Self::pem_slice_iter(bytes) {
-            roots.push(certificate.map_err(|error| invalid(roots.len() + 1, error.to_string()))?);
+        for certificate in CertificateDer::pem_slice_iter(bytes) {
+            let number = roots.len() + 1;
+            let certificate = certificate.map_err(|error| invalid(number, error.to_string()))?;
+            roots.push(Self::new(certificate).map_err(|error| invalid(number, error.to_string()))?);
         }
         if roots.is_empty() {
             return Err(TrustError::NoRoot {
                 path: path.to_owned(),
             });
         }
-        Roots::new(roots.clone()).map_err(|(index, error)| invalid(index + 1, error.to_string()))?;
         Ok(roots)
     }
 }

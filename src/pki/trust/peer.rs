@@ -120,30 +120,47 @@ impl PeerCheck {
                 revocation,
                 None,
             )
-            .map(|path| path.anchor().to_owned())
+            .map(|_| ())
             .map_err(refusal)
         };
+        let anchors = self.roots.anchors();
+        verify(anchors, None)?;
         let groups = self.crls.groups();
-        if let [] | [_] = &groups[..] {
-            let revocation = groups.first().map(|lists| revocation(lists));
-            return verify(self.roots.anchors(), revocation).map(|_| ());
+        if groups.is_empty() {
+            return Ok(());
         }
-        // Of several lists of one issuer's name some may belong to its former key. With the one root that the
-        // chain leads to, a list that was signed by another key is told from a chain that leads nowhere.
-        let anchor = verify(self.roots.anchors(), None)?;
-        let mut foreign_lists = 0;
-        for lists in &groups {
-            match verify(std::slice::from_ref(&anchor), Some(revocation(lists))) {
-                Ok(_) => {}
-                Err(TlsRefusal::RevocationUnknown) => foreign_lists += 1,
-                Err(refusal) => return Err(refusal),
+        // Revocation is asked root by root. Asked with all roots at once, webpki reports one of the errors it met
+        // on its ways, and it could not be told whether the chain is revoked or only does not lead to that root.
+        let mut revoked = false;
+        for anchor in anchors {
+            let lists = groups
+                .iter()
+                .map(|lists| verify(std::slice::from_ref(anchor), Some(revocation(lists))));
+            match unrevoked(lists) {
+                Ok(()) => return Ok(()),
+                Err(refusal) => revoked |= refusal == TlsRefusal::Revoked,
             }
         }
-        if foreign_lists == groups.len() {
-            return Err(TlsRefusal::RevocationUnknown);
-        }
-        Ok(())
+        Err(if revoked {
+            TlsRefusal::Revoked
+        } else {
+            TlsRefusal::RevocationUnknown
+        })
     }
+}
+
+/// What all groups of lists say together. Of several lists of one issuer's name some may belong to its former
+/// key, and say nothing; not all of them.
+fn unrevoked(lists: impl Iterator<Item = Result<(), TlsRefusal>>) -> Result<(), TlsRefusal> {
+    let mut answer = Err(TlsRefusal::RevocationUnknown);
+    for result in lists {
+        match result {
+            Err(TlsRefusal::RevocationUnknown) => {}
+            Err(refusal) => return Err(refusal),
+            Ok(()) => answer = Ok(()),
+        }
+    }
+    answer
 }
 
 /// How lists are applied; the reasons are in [`super::crl`].

@@ -16,19 +16,11 @@ impl Roots {
     /// # Errors
     /// The index of the first that cannot be one, and why.
     pub fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, (usize, webpki::Error)> {
-        let mut roots = Self {
-            certificates: Vec::with_capacity(certificates.len()),
-            anchors: Vec::with_capacity(certificates.len()),
-        };
-        for (index, certificate) in certificates.into_iter().enumerate() {
-            if roots.certificates.contains(&certificate) {
-                continue;
-            }
-            let anchor = anchor_from_trusted_cert(&certificate).map_err(|error| (index, error))?;
-            roots.anchors.push(anchor.to_owned());
-            roots.certificates.push(certificate);
-        }
-        Ok(roots)
+        let roots = certificates
+            .into_iter()
+            .enumerate()
+            .map(|(index, certificate)| Root::new(certificate).map_err(|error| (index, error)));
+        Ok(Self::of(roots.collect::<Result<Vec<_>, _>>()?))
     }
 
     /// The certificates, in the order of the files.
@@ -36,8 +28,38 @@ impl Roots {
         &self.certificates
     }
 
+    /// Puts roots of several files together.
+    pub(super) fn of(roots: impl IntoIterator<Item = Root>) -> Self {
+        let mut all = Self {
+            certificates: Vec::new(),
+            anchors: Vec::new(),
+        };
+        for Root { certificate, anchor } in roots {
+            if !all.certificates.contains(&certificate) {
+                all.certificates.push(certificate);
+                all.anchors.push(anchor);
+            }
+        }
+        all
+    }
+
     /// The same as what chains are built to.
-    pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
+    pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
+    }
+}
+
+/// One trusted root.
+#[derive(Clone, Debug)]
+pub(super) struct Root {
+    certificate: CertificateDer<'static>,
+    anchor: TrustAnchor<'static>,
+}
+
+impl Root {
+    /// Takes a certificate as a root.
+    pub(super) fn new(certificate: CertificateDer<'static>) -> Result<Self, webpki::Error> {
+        let anchor = anchor_from_trusted_cert(&certificate)?.to_owned();
+        Ok(Self { certificate, anchor })
     }
 }

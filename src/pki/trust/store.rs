@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use rustls_pki_types::CertificateDer;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use webpki::OwnedCertRevocationList;
 
 use super::files::Source;
+use super::roots::Root;
 use super::{Crls, Roots, Trust, TrustError, TrustOptions};
 
 /// How long files are left alone after a change, so that a change of several files is seen as one.
@@ -40,7 +40,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Files {
-    bundle: Vec<Source<CertificateDer<'static>>>,
+    bundle: Vec<Source<Root>>,
     crl: Vec<Source<OwnedCertRevocationList>>,
     aliases: Arc<[adit_mesh::TrustDomain]>,
 }
@@ -64,7 +64,7 @@ impl TrustStore {
                 .collect::<Result<_, _>>()?,
             aliases: options.aliases.clone().into(),
         };
-        let trust = files.trust(1)?;
+        let trust = files.trust(1);
         let paths = options.bundle.iter().chain(&options.crl);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -102,23 +102,16 @@ impl TrustStore {
     /// [`problems`](Self::problems); the others take effect.
     pub fn reload(&self) -> bool {
         let mut files = self.files();
-        let (mut changed, mut problems) = files.reload();
+        let (changed, problems) = files.reload();
         if changed {
-            match files.trust(self.current().generation() + 1) {
-                Ok(trust) => {
-                    tracing::info!(
-                        generation = trust.generation(),
-                        roots = trust.roots().map_or(0, |roots| roots.certificates().len()),
-                        revocation_lists = trust.revocation_lists(),
-                        "trust changed"
-                    );
-                    self.inner.current.send_replace(Arc::new(trust));
-                }
-                Err(problem) => {
-                    problems.push(problem);
-                    changed = false;
-                }
-            }
+            let trust = files.trust(self.current().generation() + 1);
+            tracing::info!(
+                generation = trust.generation(),
+                roots = trust.roots().map_or(0, |roots| roots.certificates().len()),
+                revocation_lists = trust.revocation_lists(),
+                "trust changed"
+            );
+            self.inner.current.send_replace(Arc::new(trust));
         }
         self.inner.problems.send_if_modified(|known| {
             for problem in problems.iter().filter(|problem| !known.contains(problem)) {
@@ -204,36 +197,22 @@ impl Files {
         (changed, problems)
     }
 
-    fn trust(&self, generation: u64) -> Result<Trust, TrustError> {
-        let certificates: Vec<_> = self
-            .bundle
-            .iter()
-            .flat_map(|file| file.content())
-            .cloned()
-            .collect();
-        let lists = self.crl.iter().flat_map(|file| file.content()).cloned().collect();
-        let roots = match certificates.is_empty() {
-            true => None,
-            // Each file was accepted by itself, so together they are too.
-            false => Some(
-                Roots::new(certificates).map_err(|(index, error)| TrustError::Root {
-                    path: PathBuf::new(),
-                    number: index + 1,
-                    reason: error.to_string(),
-                })?,
-            ),
-        };
-        Ok(Trust {
+    fn trust(&self, generation: u64) -> Trust {
+        let roots = self.bundle.iter().flat_map(Source::content).cloned();
+        let lists = self.crl.iter().flat_map(Source::content).cloned().collect();
+        Trust {
             generation,
-            roots: roots.map(Arc::new),
+            // Each file of a bundle holds a root, so with files there are roots.
+            roots: (!self.bundle.is_empty()).then(|| Arc::new(Roots::of(roots))),
             crls: Arc::new(Crls::new(lists)),
             aliases: Arc::clone(&self.aliases),
-        })
+        }
     }
 }
 
 /// Files are followed until this is dropped.
 #[derive(Debug)]
+#[must_use = "the files are followed until this is dropped"]
 pub struct Following {
     task: JoinHandle<()>,
     _watcher: Option<RecommendedWatcher>,

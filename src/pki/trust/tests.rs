@@ -116,6 +116,22 @@ fn while_a_ca_changes_its_key_both_of_its_lists_are_obeyed() {
 }
 
 #[test]
+fn revocation_is_told_from_other_refusals_whatever_roots_there_are() {
+    let (old, new, other) = (Ca::root("root"), Ca::root("root"), Ca::root("other"));
+    for roots in [[&old, &new, &other], [&other, &new, &old], [&new, &old, &other]] {
+        let store = trust(&roots, &[old.crl(&[77])], &[]);
+        assert_eq!(judge(&store, &old.issue(leaf()).chain), Err(TlsRefusal::Revoked));
+        assert_eq!(
+            judge(&store, &new.issue(leaf()).chain),
+            Err(TlsRefusal::RevocationUnknown)
+        );
+        assert_eq!(judge(&store, &other.issue(leaf()).chain), Ok(()));
+        let stranger = Ca::root("other").issue(leaf());
+        assert_eq!(judge(&store, &stranger.chain), Err(TlsRefusal::Untrusted));
+    }
+}
+
+#[test]
 fn changed_files_take_effect_without_restart() {
     let (files, root, next) = (Files::new(), Ca::root("root"), Ca::root("next"));
     let bundle = files.roots("roots.pem", &[&root]);
@@ -170,17 +186,49 @@ fn a_file_that_breaks_later_keeps_its_last_good_content_and_is_reported() {
 }
 
 #[tokio::test]
-async fn a_change_of_a_file_is_noticed() {
+async fn changes_of_a_file_are_noticed() {
     let (files, root) = (Files::new(), Ca::root("root"));
     let bundle = files.roots("roots.pem", &[&root]);
     let crl = files.crls("crl.pem", &[root.crl(&[])]);
     let store = open(&bundle, &[&crl]).expect("good");
-    let mut changes = store.subscribe();
     let _following = store.follow_files();
-    files.crls("crl.pem", &[root.crl(&[77])]);
-    let noticed = tokio::time::timeout(Duration::from_secs(20), changes.changed()).await;
+    // The first change may be seen by the reading at the beginning; the second is seen by watching only.
+    for (revoked, judgement) in [(77, Err(TlsRefusal::Revoked)), (78, Ok(()))] {
+        let mut changes = store.subscribe();
+        files.crls("crl.pem", &[root.crl(&[revoked])]);
+        wait_for_change(&mut changes).await;
+        assert_eq!(judge(&store, &root.issue(leaf()).chain), judgement);
+    }
+}
+
+#[tokio::test]
+async fn changes_that_kubernetes_makes_by_moving_a_link_are_noticed() {
+    let (files, root) = (Files::new(), Ca::root("root"));
+    let bundle = files.roots("roots.pem", &[&root]);
+    for (version, revoked) in [("..1", &[][..]), ("..2", &[77])] {
+        std::fs::create_dir(files.path(version)).expect("writable");
+        files.crls(&format!("{version}/crl.pem"), &[root.crl(revoked)]);
+    }
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, files.path("new-link")).expect("writable");
+        std::fs::rename(files.path("new-link"), files.path(name)).expect("writable");
+    };
+    link("..1", "..data");
+    link("..data/crl.pem", "crl.pem");
+    let store = open(&bundle, &[&files.path("crl.pem")]).expect("good");
+    let _following = store.follow_files();
+    for (version, judgement) in [("..2", Err(TlsRefusal::Revoked)), ("..1", Ok(()))] {
+        let mut changes = store.subscribe();
+        link(version, "..data");
+        wait_for_change(&mut changes).await;
+        assert_eq!(judge(&store, &root.issue(leaf()).chain), judgement);
+    }
+}
+
+/// Waits for less time than passes between two readings without a watch.
+async fn wait_for_change(changes: &mut tokio::sync::watch::Receiver<Arc<Trust>>) {
+    let noticed = tokio::time::timeout(Duration::from_secs(30), changes.changed()).await;
     noticed.expect("in time").expect("the store lives");
-    assert_eq!(judge(&store, &root.issue(leaf()).chain), Err(TlsRefusal::Revoked));
 }
 
 #[test]

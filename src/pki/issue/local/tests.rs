@@ -74,24 +74,18 @@ fn a_creation_that_was_cut_short_is_completed() {
 fn what_others_may_read_or_change_is_refused() {
     let parent = tempfile::tempdir().expect("a directory");
     open(parent.path()).expect("created");
-    let key = parent.path().join(KEY);
-    set_mode(&key, 0o640);
-    let refused = LocalCaError::Permissions {
-        path: key.clone(),
-        mode: 0o640,
-        remedy: "chmod 600",
-    };
-    assert_eq!(open(parent.path()).map(|_| ()), Err(refused));
-    set_mode(&key, 0o600);
-    set_mode(parent.path(), 0o777);
-    let refused = LocalCaError::Permissions {
-        path: parent.path().to_owned(),
-        mode: 0o777,
-        remedy: "chmod go-w",
-    };
-    assert_eq!(open(parent.path()).map(|_| ()), Err(refused));
-    set_mode(parent.path(), 0o700);
-    assert!(open(parent.path()).is_ok());
+    let cases = [
+        (parent.path().join(KEY), 0o640, 0o600, "chmod 600"),
+        (parent.path().join(ROOT), 0o664, 0o644, "chmod go-w"),
+        (parent.path().to_owned(), 0o777, 0o700, "chmod go-w"),
+    ];
+    for (path, mode, good, remedy) in cases {
+        set_mode(&path, mode);
+        let refused = open(parent.path()).map(|_| ());
+        set_mode(&path, good);
+        assert_eq!(refused, Err(LocalCaError::Permissions { path, mode, remedy }));
+        assert!(open(parent.path()).is_ok());
+    }
 }
 
 #[test]
