@@ -17,7 +17,9 @@ thread_local! {
 
 /// A buffer to read into: [`SIZE`] bytes of whatever was in it before.
 pub(crate) fn take_input() -> Box<[u8]> {
-    INPUT.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; SIZE].into_boxed_slice())
+    INPUT
+        .with_borrow_mut(Vec::pop)
+        .unwrap_or_else(|| vec![0; SIZE].into_boxed_slice())
 }
 
 /// Gives an input buffer back.
@@ -29,7 +31,9 @@ pub(crate) fn put_input(buffer: Box<[u8]>) {
 
 /// An empty buffer to collect output in.
 pub(crate) fn take_staging() -> Vec<u8> {
-    STAGING.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(SIZE))
+    STAGING
+        .with_borrow_mut(Vec::pop)
+        .unwrap_or_else(|| Vec::with_capacity(SIZE))
 }
 
 /// Gives a staging buffer back.

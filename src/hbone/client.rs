@@ -1,5 +1,6 @@
 //! The connecting end of a tunnel: one TLS and HTTP/2 connection to a peer, and CONNECT streams in it.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use adit_mesh::Outcome;
 use bytes::Bytes;
+use h2::Reason;
 use h2::client::SendRequest;
 use http::{HeaderMap, Request, StatusCode};
 use rustls::ClientConfig;
@@ -19,18 +21,21 @@ use tokio::time::{sleep, timeout};
 use crate::failure::Failure;
 use crate::flow::adapt_window;
 use crate::keepalive::Keepalive;
-use crate::settings::Settings;
+use crate::settings::{RESET_MEMORY, Settings};
 use crate::stream::{Counted, State, Stream};
 use crate::transport::{Flush, PeerChain, Role, Transport, handshake, turns};
 
 /// A connection to a peer. It lives as long as somebody holds it or a stream is open.
 pub struct Connection {
-    requests: SendRequest<Bytes>,
+    requests: Requests,
     state: Rc<State>,
     peer: PeerChain,
     local: SocketAddr,
     timings: Timings,
 }
+
+/// What opens streams; gone once no more may be opened, which is how HTTP/2 learns that it can end.
+type Requests = Rc<RefCell<Option<SendRequest<Bytes>>>>;
 
 /// How long the stages of a connection took.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -44,9 +49,10 @@ pub struct Timings {
 /// Why a stream could not be opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum OpenError {
-    /// The connection takes no more streams (GOAWAY, REFUSED_STREAM, an error): nothing reached the peer, another
-    /// connection may serve.
+    /// The connection takes no more streams (GOAWAY, an error): another connection may serve.
     Gone(Failure),
+    /// The peer takes no more streams at once on this connection.
+    Full(Failure),
     /// The peer, or the time limit, refused this stream.
     Refused(Failure),
 }
@@ -62,23 +68,48 @@ impl Connection {
         config: Arc<ClientConfig>,
         settings: &Settings,
     ) -> Result<Self, Failure> {
-        let local = socket.local_addr().map_err(|error| Failure::new(Outcome::ConnectFailed, error))?;
+        let local = socket
+            .local_addr()
+            .map_err(|error| Failure::new(Outcome::ConnectFailed, error))?;
         let started = Instant::now();
-        let (transport, flush, peer) = handshake(socket, Role::Client(config), settings.deadlines.tls).await?;
-        let timings = Timings { connect, tls: started.elapsed() };
+        let (transport, flush, peer) =
+            handshake(socket, Role::Client(config), settings.deadlines.tls).await?;
+        let timings = Timings {
+            connect,
+            tls: started.elapsed(),
+        };
         // Writes the preface, which is staged like everything else and leaves with the driver's first turn.
-        let (requests, connection) =
-            builder(settings).handshake::<_, Bytes>(transport).await.map_err(|error| Failure::http2(&error))?;
+        let (requests, connection) = builder(settings)
+            .handshake::<_, Bytes>(transport)
+            .await
+            .map_err(|error| Failure::http2(&error))?;
         let state = Rc::new(State::default());
-        tokio::task::spawn_local(drive(connection, flush, state.clone(), settings.clone()));
-        Ok(Self { requests, state, peer, local, timings })
+        let requests = Rc::new(RefCell::new(Some(requests)));
+        tokio::task::spawn_local(drive(
+            connection,
+            flush,
+            state.clone(),
+            requests.clone(),
+            settings.clone(),
+        ));
+        Ok(Self {
+            requests,
+            state,
+            peer,
+            local,
+            timings,
+        })
     }
 
     /// Opens a CONNECT stream. The answer must be 200.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(&self, request: Request<()>, within: Duration) -> Result<(Stream, HeaderMap), OpenError> {
+    pub async fn open(
+        &self,
+        request: Request<()>,
+        within: Duration,
+    ) -> Result<(Stream, HeaderMap), OpenError> {
         let counted = Counted::new(&self.state);
         match timeout(within, self.request(request)).await {
             Err(_) => Err(OpenError::Refused(Failure::new(
@@ -100,15 +131,24 @@ impl Connection {
         &self,
         request: Request<()>,
     ) -> Result<(h2::SendStream<Bytes>, http::Response<h2::RecvStream>), OpenError> {
-        let gone = |error| OpenError::Gone(self.state.failure().unwrap_or_else(|| Failure::http2(&error)));
-        let mut requests = self.requests.clone().ready().await.map_err(gone)?;
+        let failure = |error| self.state.failure().unwrap_or_else(|| Failure::http2(&error));
+        let gone = |error| OpenError::Gone(failure(error));
+        let requests = self.requests.borrow().clone();
+        let closed = || Failure::new(Outcome::Http2Failed, "the connection is closing");
+        let requests =
+            requests.ok_or_else(|| OpenError::Gone(self.state.failure().unwrap_or_else(closed)))?;
+        let mut requests = requests.ready().await.map_err(gone)?;
         let (response, send) = requests.send_request(request, false).map_err(gone)?;
+        drop(requests);
         match response.await {
             Ok(response) => Ok((send, response)),
-            Err(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => Err(gone(error)),
-            Err(error) => {
-                Err(OpenError::Refused(self.state.failure().unwrap_or_else(|| Failure::http2(&error))))
+            Err(error) if error.reason() == Some(Reason::REFUSED_STREAM) => {
+                Err(OpenError::Full(failure(error)))
             }
+            // Whatever ended the connection says nothing about this stream. A CONNECT that was not answered has
+            // carried no byte of the application, so it may be repeated.
+            Err(error) if error.is_io() || error.is_go_away() => Err(gone(error)),
+            Err(error) => Err(OpenError::Refused(failure(error))),
         }
     }
 
@@ -119,7 +159,10 @@ impl Connection {
 
     /// Streams that the peer allows at once.
     pub fn stream_limit(&self) -> usize {
-        self.requests.current_max_send_streams()
+        self.requests
+            .borrow()
+            .as_ref()
+            .map_or(0, SendRequest::current_max_send_streams)
     }
 
     /// Whether streams wait for the peer to take more, so that a further connection would help.
@@ -130,6 +173,12 @@ impl Connection {
     /// Whether it takes no more streams.
     pub fn is_closing(&self) -> bool {
         self.state.is_closing()
+    }
+
+    /// Whether the peer has sent anything, so that TLS and HTTP/2 are known to work. A server that does not accept our
+    /// certificate says so only after the client's handshake.
+    pub fn is_alive(&self) -> bool {
+        self.state.is_alive()
     }
 
     /// How often a stream had to wait for the peer's window.
@@ -178,6 +227,10 @@ fn builder(settings: &Settings) -> h2::client::Builder {
         .max_header_list_size(settings.client_header_list)
         .max_send_buffer_size(settings.send_buffer)
         .data_frame_budget(settings.small_frame_budget)
+        .max_pending_accept_reset_streams(settings.unseen_resets)
+        .max_concurrent_reset_streams(settings.remembered_resets)
+        .reset_stream_duration(RESET_MEMORY)
+        .max_local_error_reset_streams(Some(settings.stray_frames))
         .initial_max_send_streams(settings.streams_per_connection)
         .enable_push(false);
     builder
@@ -185,9 +238,15 @@ fn builder(settings: &Settings) -> h2::client::Builder {
 
 /// What a status other than 200 means.
 fn refusal(status: StatusCode) -> Failure {
-    let outcome =
-        if status == StatusCode::UNAUTHORIZED { Outcome::PeerDenied } else { Outcome::PeerRefused };
-    Failure::new(outcome, format!("the peer answered the CONNECT with status {}", status.as_u16()))
+    let outcome = if status == StatusCode::UNAUTHORIZED {
+        Outcome::PeerDenied
+    } else {
+        Outcome::PeerRefused
+    };
+    Failure::new(
+        outcome,
+        format!("the peer answered the CONNECT with status {}", status.as_u16()),
+    )
 }
 
 /// Runs a connection to its end: when it broke, when the peer left, or when nobody needs it any more.
@@ -195,46 +254,64 @@ async fn drive(
     mut connection: h2::client::Connection<Transport, Bytes>,
     flush: Flush,
     state: Rc<State>,
+    requests: Requests,
     settings: Settings,
 ) {
-    let mut keepalive =
-        Keepalive::new(connection.ping_pong(), settings.ping_interval, settings.ping_timeout);
+    let mut keepalive = Keepalive::new(
+        connection.ping_pong(),
+        settings.ping_interval,
+        settings.ping_timeout,
+    );
     let mut first_bytes = Box::pin(sleep(settings.deadlines.http2));
+    let mut linger = None;
     let mut window = settings.connection_window;
-    let mut waiting_for_settings = true;
+    let failed = |detail| Poll::Ready(Err(Failure::new(Outcome::Http2Failed, detail)));
     let result = turns::<(), Failure>(&flush, |cx| {
         state.register_driver(cx);
         if let Some(failure) = state.failure() {
             return Poll::Ready(Err(failure));
         }
-        adapt_window(&state, &settings, &mut window, |size| connection.set_target_window_size(size));
+        if state.is_closing() {
+            // Without it and without streams HTTP/2 sends what is left, then GOAWAY, and is over.
+            requests.take();
+        }
+        adapt_window(&state, &settings, &mut window, |size| {
+            connection.set_target_window_size(size)
+        });
         if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(result.map_err(Failure::from));
         }
         let received = flush.received();
-        if waiting_for_settings {
-            waiting_for_settings = received == 0;
-            if waiting_for_settings && first_bytes.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(Failure::new(
-                    Outcome::Http2Failed,
-                    format!("no SETTINGS from the peer within {:?}", settings.deadlines.http2),
-                )));
-            }
+        if received > 0 {
+            state.note_alive();
+        } else if first_bytes.as_mut().poll(cx).is_ready() {
+            return failed(format!(
+                "no SETTINGS from the peer within {:?}",
+                settings.deadlines.http2
+            ));
         }
         if keepalive.poll_dead(cx, received).is_ready() {
-            return Poll::Ready(Err(Failure::new(
-                Outcome::Http2Failed,
-                format!("the peer did not answer a PING within {:?}", settings.ping_timeout),
-            )));
+            return failed(format!(
+                "the peer did not answer a PING within {:?}",
+                settings.ping_timeout
+            ));
         }
         if state.is_closing() && state.streams() == 0 {
-            return Poll::Ready(Ok(()));
+            let linger = linger.get_or_insert_with(|| Box::pin(sleep(settings.idle_timeout)));
+            if linger.as_mut().poll(cx).is_ready() {
+                return failed(format!(
+                    "the peer did not take the last bytes within {:?}",
+                    settings.idle_timeout
+                ));
+            }
         }
         Poll::Pending
     })
     .await;
+    // Before the connection is dropped, so that its streams know why.
     match result {
         Ok(()) => state.close(),
         Err(failure) => state.fail(failure),
     }
+    requests.take();
 }

@@ -18,7 +18,10 @@ pub struct Failure {
 impl Failure {
     /// A failure with its words.
     pub fn new(outcome: Outcome, detail: impl fmt::Display) -> Self {
-        Self { outcome, detail: detail.to_string().into() }
+        Self {
+            outcome,
+            detail: detail.to_string().into(),
+        }
     }
 
     /// What an error of HTTP/2 means. An alert of TLS that only showed when HTTP/2 read (a server refuses our
@@ -32,7 +35,10 @@ impl Failure {
 
     /// The same for an error of the transport.
     pub fn http2_io(error: &io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        match error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
             Some(tls) => Self::new(adit_pki::outcome_of(tls), tls),
             None => Self::new(Outcome::Http2Failed, error),
         }

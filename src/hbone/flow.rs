@@ -4,24 +4,51 @@
 use crate::settings::Settings;
 use crate::stream::State;
 
-/// Sets the connection's window to what its stalled streams call for, when that has changed.
+/// Sets the connection's window to what its stalled streams call for. It grows at once and shrinks when the
+/// connection is idle: applications stop for moments all the time, and the limit holds either way.
 pub(crate) fn adapt_window(state: &State, settings: &Settings, current: &mut u32, set: impl FnOnce(u32)) {
-    let wanted = window(settings, state.stalled_receivers());
-    if wanted != *current {
+    let stalled = state.stalled_receivers();
+    let wanted = window(settings, stalled);
+    if wanted > *current || (wanted < *current && state.streams() == 0) {
         *current = wanted;
+        state.grant_windows(stalled);
         set(wanted);
     }
 }
 
 /// The window, in bytes, with `stalled` streams whose applications have stopped reading.
 fn window(settings: &Settings, stalled: u32) -> u32 {
-    let grown = settings.connection_window.saturating_add(stalled.saturating_mul(settings.stream_window));
+    let grown = settings
+        .connection_window
+        .saturating_add(stalled.saturating_mul(settings.stream_window));
     grown.min(settings.window_limit.max(settings.connection_window))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
+    use crate::stream::Counted;
+
+    #[test]
+    fn the_window_grows_at_once_and_shrinks_when_nothing_is_open() {
+        let settings = Settings {
+            connection_window: 100,
+            stream_window: 10,
+            ..Settings::default()
+        };
+        let (state, mut current, mut set) = (Rc::new(State::default()), 100, Vec::new());
+        let open = Counted::new(&state);
+        for stalled in [0, 2, 0, 1, 3, 0] {
+            state.set_stalled_receivers(stalled);
+            adapt_window(&state, &settings, &mut current, |size| set.push(size));
+        }
+        assert_eq!(set, [120, 130]);
+        drop(open);
+        adapt_window(&state, &settings, &mut current, |size| set.push(size));
+        assert_eq!(set, [120, 130, 100]);
+    }
 
     #[test]
     fn each_stalled_stream_adds_its_own_window_up_to_the_limit() {

@@ -38,5 +38,9 @@ pub enum InvalidHeader {
 }
 
 fn bounded<'a>(name: &'static str, limit: usize, text: &'a str) -> Result<&'a str, InvalidHeader> {
-    if text.len() > limit { Err(InvalidHeader::TooLong { name, limit }) } else { Ok(text) }
+    if text.len() > limit {
+        Err(InvalidHeader::TooLong { name, limit })
+    } else {
+        Ok(text)
+    }
 }

@@ -22,33 +22,38 @@ pub(crate) struct Keepalive {
 
 impl Keepalive {
     pub(crate) fn new(ping: Option<PingPong>, interval: Duration, timeout: Duration) -> Self {
-        Self { ping, timer: Box::pin(sleep(interval)), interval, timeout, seen: 0, asked: false }
+        Self {
+            ping,
+            timer: Box::pin(sleep(interval)),
+            interval,
+            timeout,
+            seen: 0,
+            asked: false,
+        }
     }
 
     /// Ready when the peer is to be taken for dead; `received` counts the bytes that have arrived.
     pub(crate) fn poll_dead(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<()> {
-        let Some(ping) = &mut self.ping else { return Poll::Pending };
+        let Some(ping) = &mut self.ping else {
+            return Poll::Pending;
+        };
         if self.asked && ping.poll_pong(cx).is_ready() {
             self.asked = false;
             self.timer.as_mut().reset(Instant::now() + self.interval);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
-            let next = if received != self.seen {
+            if received != self.seen {
                 self.seen = received;
-                self.interval
             } else if self.asked {
                 return Poll::Ready(());
             } else {
                 // Fails only while an earlier PING is in flight, whose answer serves as well.
                 let _ = ping.send_ping(Ping::opaque());
-                self.asked = true;
-                self.timeout
-            };
+                // Registers for the answer.
+                self.asked = ping.poll_pong(cx).is_pending();
+            }
+            let next = if self.asked { self.timeout } else { self.interval };
             self.timer.as_mut().reset(Instant::now() + next);
-        }
-        if self.asked {
-            // Registers for the answer to a PING sent just now.
-            let _ = ping.poll_pong(cx).map(|_| self.asked = false);
         }
         Poll::Pending
     }

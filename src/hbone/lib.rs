@@ -9,6 +9,7 @@ pub mod client;
 pub mod failure;
 mod flow;
 pub mod headers;
+mod keepalive;
 pub mod pool;
 pub mod server;
 pub mod settings;

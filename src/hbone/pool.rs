@@ -67,6 +67,17 @@ struct Inner {
     dial: Box<Dial>,
     settings: Rc<Settings>,
     sweeping: Cell<bool>,
+    closed: Cell<bool>,
+}
+
+/// Which connection will do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// One with room. A connection that waits for the peer's window, or has as many streams as we want on one, only
+    /// once there may be no further one.
+    Room,
+    /// Any that lives.
+    Anything,
 }
 
 #[derive(Default)]
@@ -90,7 +101,13 @@ struct Backoff {
 impl Pool {
     /// An empty pool that makes its connections with `dial`.
     pub fn new(dial: Box<Dial>, settings: Rc<Settings>) -> Self {
-        Self(Rc::new(Inner { peers: RefCell::default(), dial, settings, sweeping: Cell::new(false) }))
+        Self(Rc::new(Inner {
+            peers: RefCell::default(),
+            dial,
+            settings,
+            sweeping: Cell::new(false),
+            closed: Cell::new(false),
+        }))
     }
 
     /// Opens a stream to the peer of `key`, over a connection that exists or a new one.
@@ -101,23 +118,46 @@ impl Pool {
         let mut attempts = 0;
         loop {
             let (connection, fresh) = self.connection(key).await?;
-            match connection.open(request.clone(), self.0.settings.deadlines.answer).await {
-                Ok((stream, headers)) => return Ok(Opened { stream, headers, connection, fresh }),
+            let failure = match connection
+                .open(request.clone(), self.0.settings.deadlines.answer)
+                .await
+            {
+                Ok((stream, headers)) => {
+                    return Ok(Opened {
+                        stream,
+                        headers,
+                        connection,
+                        fresh,
+                    });
+                }
                 Err(OpenError::Refused(failure)) => return Err(failure),
+                Err(OpenError::Full(failure)) => failure,
                 Err(OpenError::Gone(failure)) => {
                     self.forget(key, &connection);
-                    attempts += 1;
-                    if attempts > FRESH_CONNECTIONS {
+                    if !connection.is_alive() {
+                        // Nothing ever came from the peer: as good as a dial that failed.
+                        self.note_failure(key);
                         return Err(failure);
                     }
+                    failure
                 }
+            };
+            // One that had been there before may be stale for any reason, and there are not many of them.
+            attempts += usize::from(fresh);
+            if attempts > FRESH_CONNECTIONS || self.0.closed.get() {
+                return Err(failure);
             }
         }
     }
 
     /// How many connections there are.
     pub fn len(&self) -> usize {
-        self.0.peers.borrow().values().map(|peer| peer.connections.len()).sum()
+        self.0
+            .peers
+            .borrow()
+            .values()
+            .map(|peer| peer.connections.len())
+            .sum()
     }
 
     /// Whether there is no connection.
@@ -130,37 +170,56 @@ impl Pool {
         let peers = self.0.peers.borrow();
         peers
             .iter()
-            .flat_map(|(key, peer)| peer.connections.iter().map(|held| (key.clone(), held.connection.clone())))
+            .flat_map(|(key, peer)| {
+                peer.connections
+                    .iter()
+                    .map(|held| (key.clone(), held.connection.clone()))
+            })
             .collect()
     }
 
-    /// Lets go of every connection; each ends with its last stream.
+    /// Lets go of every connection; each ends with its last stream. The next stream makes a new one.
     pub fn retire(&self) {
         for (_, connection) in self.connections() {
             connection.retire();
         }
-        self.0.peers.borrow_mut().clear();
+        for peer in self.0.peers.borrow_mut().values_mut() {
+            peer.connections.clear();
+        }
+    }
+
+    /// Lets go of every connection, like [`Pool::retire`], and makes no further one.
+    pub fn close(&self) {
+        self.0.closed.set(true);
+        self.retire();
     }
 
     async fn connection(&self, key: &Key) -> Result<(Rc<Connection>, bool), Failure> {
         let mut waited = false;
         loop {
-            if let Some(connection) = self.pick(key) {
+            if self.0.closed.get() {
+                return Err(closed());
+            }
+            if let Some(connection) = self.pick(key, Need::Room) {
                 return Ok((connection, waited));
             }
             let mut dialing = self.dialing(key);
             waited = true;
-            match dialing.wait_for(Option::is_some).await.as_deref() {
-                Ok(Some(Err(failure))) => return Err(failure.clone()),
-                Ok(_) => {}
-                Err(_) => return Err(Failure::new(Outcome::Shutdown, "the pool was closed during the dial")),
-            }
+            let failure = match dialing.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(Err(failure))) => failure.clone(),
+                Ok(_) => continue,
+                Err(_) => Failure::new(Outcome::ConnectFailed, "the dial was given up"),
+            };
+            // A connection that is only busy serves better than none.
+            return self
+                .pick(key, Need::Anything)
+                .map(|connection| (connection, false))
+                .ok_or(failure);
         }
     }
 
-    /// A connection with room, the least used first. One that waits for the peer's window, or has as many streams
-    /// as we want on one connection, is used only once there may be no further one.
-    fn pick(&self, key: &Key) -> Option<Rc<Connection>> {
+    /// The least used connection that serves the need.
+    fn pick(&self, key: &Key, need: Need) -> Option<Rc<Connection>> {
         let mut peers = self.0.peers.borrow_mut();
         let peer = peers.get_mut(key)?;
         peer.connections.retain(|held| !held.connection.is_closing());
@@ -168,7 +227,7 @@ impl Pool {
         let at_limit = peer.connections.len() >= settings.connections_per_peer;
         let usable = |connection: &Connection| {
             let room = connection.streams() < settings.streams_per_connection.min(connection.stream_limit());
-            at_limit || (room && !connection.is_saturated())
+            need == Need::Anything || at_limit || (room && !connection.is_saturated())
         };
         let held = peer
             .connections
@@ -183,25 +242,29 @@ impl Pool {
     fn dialing(&self, key: &Key) -> watch::Receiver<Option<Result<(), Failure>>> {
         let mut peers = self.0.peers.borrow_mut();
         let peer = peers.entry(key.clone()).or_default();
-        if let Some(dialing) = &peer.dialing {
+        if let Some(dialing) = peer.dialing() {
             return dialing.clone();
         }
         let (done, dialing) = watch::channel(None);
         peer.dialing = Some(dialing.clone());
         let not_before = peer.backoff.map(|backoff| backoff.until);
         let (pool, key) = (Rc::downgrade(&self.0), key.clone());
-        let making = (self.0.dial)(key.clone());
         tokio::task::spawn_local(async move {
             if let Some(not_before) = not_before {
                 sleep_until(not_before).await;
             }
+            // The pod may leave at any moment, and the connection with it.
+            let Some(making) = pool.upgrade().map(|inner| (inner.dial)(key.clone())) else {
+                return;
+            };
             let result = making.await;
-            // The pod may have left meanwhile, and the connection with it.
             let Some(inner) = pool.upgrade() else { return };
             let shared = Self(inner).dialed(&key, result);
             // Nobody waits any more if all clients have left; the connection stays for the next.
             let _ = done.send(Some(shared));
         });
+        drop(peers);
+        self.sweep_later();
         dialing
     }
 
@@ -209,26 +272,39 @@ impl Pool {
         let mut peers = self.0.peers.borrow_mut();
         let peer = peers.entry(key.clone()).or_default();
         peer.dialing = None;
-        let outcome = match result {
+        match result {
+            Ok(_) if self.0.closed.get() => Err(closed()),
             Ok(connection) => {
-                peer.backoff = None;
-                peer.connections.push(Pooled { connection: Rc::new(connection), unused_since: None });
+                peer.connections.push(Pooled {
+                    connection: Rc::new(connection),
+                    unused_since: None,
+                });
                 Ok(())
             }
             Err(failure) => {
-                let delay = peer.backoff.map_or(FIRST_BACKOFF, |last| (last.delay * 2).min(LONGEST_BACKOFF));
-                peer.backoff = Some(Backoff { delay, until: Instant::now() + delay });
+                peer.back_off();
                 Err(failure)
             }
-        };
-        drop(peers);
+        }
+    }
+
+    fn note_failure(&self, key: &Key) {
+        self.0
+            .peers
+            .borrow_mut()
+            .entry(key.clone())
+            .or_default()
+            .back_off();
         self.sweep_later();
-        outcome
     }
 
     fn forget(&self, key: &Key, gone: &Rc<Connection>) {
         if let Some(peer) = self.0.peers.borrow_mut().get_mut(key) {
-            peer.connections.retain(|held| !Rc::ptr_eq(&held.connection, gone));
+            if gone.is_alive() {
+                peer.backoff = None;
+            }
+            peer.connections
+                .retain(|held| !Rc::ptr_eq(&held.connection, gone));
         }
         gone.retire();
     }
@@ -259,11 +335,40 @@ impl Inner {
     fn sweep(&self, now: Instant) -> bool {
         let mut peers = self.peers.borrow_mut();
         peers.retain(|_, peer| {
-            peer.connections.retain_mut(|held| held.keep(now, self.settings.idle_timeout));
-            let resting = peer.backoff.is_some_and(|backoff| backoff.until + LONGEST_BACKOFF > now);
-            !peer.connections.is_empty() || peer.dialing.is_some() || resting
+            peer.connections
+                .retain_mut(|held| held.keep(now, self.settings.idle_timeout));
+            if peer.connections.iter().any(|held| held.connection.is_alive()) {
+                peer.backoff = None;
+            }
+            let resting = peer
+                .backoff
+                .is_some_and(|backoff| backoff.until + LONGEST_BACKOFF > now);
+            !peer.connections.is_empty() || peer.dialing().is_some() || resting
         });
         peers.is_empty()
+    }
+}
+
+impl Peer {
+    /// The dial that is under way. One whose task died (a defect in it) is none: the next caller begins another.
+    fn dialing(&self) -> Option<&watch::Receiver<Option<Result<(), Failure>>>> {
+        self.dialing
+            .as_ref()
+            .filter(|dialing| dialing.has_changed().is_ok())
+    }
+
+    fn back_off(&mut self) {
+        let now = Instant::now();
+        let delay = match self.backoff {
+            // Several streams of one connection fail at the same time; that is one failure.
+            Some(last) if now < last.until => return,
+            Some(last) if now < last.until + LONGEST_BACKOFF => (last.delay * 2).min(LONGEST_BACKOFF),
+            _ => FIRST_BACKOFF,
+        };
+        self.backoff = Some(Backoff {
+            delay,
+            until: now + delay,
+        });
     }
 }
 
@@ -278,4 +383,8 @@ impl Pooled {
         }
         now.duration_since(*self.unused_since.get_or_insert(now)) < idle_timeout
     }
+}
+
+fn closed() -> Failure {
+    Failure::new(Outcome::Shutdown, "the pool is closed")
 }

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::flow::adapt_window;
 use crate::headers::BAGGAGE;
 use crate::keepalive::Keepalive;
-use crate::settings::Settings;
+use crate::settings::{RESET_MEMORY, Settings};
 use crate::stream::{Counted, State, Stream};
 use crate::transport::{Flush, PeerChain, Role, Transport, handshake, turns};
 
@@ -40,8 +40,13 @@ impl Accepted {
         config: Arc<ServerConfig>,
         settings: &Settings,
     ) -> Result<Self, Failure> {
-        let (transport, flush, peer) = handshake(socket, Role::Server(config), settings.deadlines.tls).await?;
-        Ok(Self { transport, flush, peer })
+        let (transport, flush, peer) =
+            handshake(socket, Role::Server(config), settings.deadlines.tls).await?;
+        Ok(Self {
+            transport,
+            flush,
+            peer,
+        })
     }
 
     /// The certificates that the peer proved itself with, the leaf first.
@@ -63,9 +68,16 @@ impl Accepted {
         let Self { transport, flush, .. } = self;
         let mut shaking = Box::pin(builder(settings).handshake::<_, Bytes>(transport));
         let within = settings.deadlines.http2;
-        let connection = timeout(within, turns(&flush, |cx| shaking.as_mut().poll(cx).map_err(Failure::from)))
-            .await
-            .map_err(|_| Failure::new(Outcome::Http2Failed, format!("no HTTP/2 preface within {within:?}")))??;
+        let preface = turns(&flush, |cx| {
+            control.poll(cx)?;
+            shaking.as_mut().poll(cx).map_err(Failure::from)
+        });
+        let connection = timeout(within, preface).await.map_err(|_| {
+            Failure::new(
+                Outcome::Http2Failed,
+                format!("no HTTP/2 preface within {within:?}"),
+            )
+        })??;
         drop(shaking);
         drive(connection, flush, settings, control, on_connect).await
     }
@@ -96,15 +108,18 @@ impl Control {
     }
 
     fn wake(&self) {
-        if let Some(driver) = self.0.borrow_mut().driver.take() {
-            driver.wake();
+        if let Some(driver) = &self.0.borrow().driver {
+            driver.wake_by_ref();
         }
     }
 
     /// Whether to drain; an error when told to abort.
     fn poll(&self, cx: &Context<'_>) -> Result<bool, Failure> {
         let mut command = self.0.borrow_mut();
-        command.driver = Some(cx.waker().clone());
+        match &mut command.driver {
+            Some(driver) => driver.clone_from(cx.waker()),
+            None => command.driver = Some(cx.waker().clone()),
+        }
         match &command.failure {
             Some(failure) => Err(failure.clone()),
             None => Ok(command.graceful),
@@ -136,7 +151,11 @@ impl Incoming {
     /// The authority, if the request is a CONNECT that has one.
     pub fn authority(&self) -> Option<&str> {
         let is_connect = self.request.method() == Method::CONNECT;
-        self.request.uri().authority().filter(|_| is_connect).map(|authority| authority.as_str())
+        self.request
+            .uri()
+            .authority()
+            .filter(|_| is_connect)
+            .map(|authority| authority.as_str())
     }
 
     /// Its headers.
@@ -163,7 +182,10 @@ impl Incoming {
         let send = self.respond.send_response(response, false).map_err(gone)?;
         match (self.receive.take(), self.counted.take()) {
             (Some(receive), Some(counted)) => Ok(Stream::new(send, receive, counted)),
-            _ => Err(Failure::new(Outcome::Http2Failed, "the request was answered before")),
+            _ => Err(Failure::new(
+                Outcome::Http2Failed,
+                "the request was answered before",
+            )),
         }
     }
 
@@ -199,7 +221,11 @@ fn builder(settings: &Settings) -> h2::server::Builder {
         .max_header_list_size(settings.server_header_list)
         .max_concurrent_streams(settings.max_streams)
         .max_send_buffer_size(settings.send_buffer)
-        .data_frame_budget(settings.small_frame_budget);
+        .data_frame_budget(settings.small_frame_budget)
+        .max_pending_accept_reset_streams(settings.unseen_resets)
+        .max_concurrent_reset_streams(settings.remembered_resets)
+        .reset_stream_duration(RESET_MEMORY)
+        .max_local_error_reset_streams(Some(settings.stray_frames));
     builder
 }
 
@@ -211,20 +237,27 @@ async fn drive(
     mut on_connect: impl FnMut(Incoming),
 ) -> Result<(), Failure> {
     let state = Rc::new(State::default());
-    let mut keepalive =
-        Keepalive::new(connection.ping_pong(), settings.ping_interval, settings.ping_timeout);
+    let mut keepalive = Keepalive::new(
+        connection.ping_pong(),
+        settings.ping_interval,
+        settings.ping_timeout,
+    );
     let mut window = settings.connection_window;
     let mut draining = false;
-    turns(&flush, |cx| {
+    let result = turns(&flush, |cx| {
         state.register_driver(cx);
         if control.poll(cx)? && !draining {
             draining = true;
             connection.graceful_shutdown();
         }
-        adapt_window(&state, settings, &mut window, |size| connection.set_target_window_size(size));
+        adapt_window(&state, settings, &mut window, |size| {
+            connection.set_target_window_size(size)
+        });
         loop {
             match connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => on_connect(Incoming::new(request, respond, &state)),
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    on_connect(Incoming::new(request, respond, &state))
+                }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::http2(&error))),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 Poll::Pending => break,
@@ -233,10 +266,18 @@ async fn drive(
         if keepalive.poll_dead(cx, flush.received()).is_ready() {
             return Poll::Ready(Err(Failure::new(
                 Outcome::Http2Failed,
-                format!("the peer did not answer a PING within {:?}", settings.ping_timeout),
+                format!(
+                    "the peer did not answer a PING within {:?}",
+                    settings.ping_timeout
+                ),
             )));
         }
         Poll::Pending
     })
-    .await
+    .await;
+    // Before the connection is dropped, so that its streams know why.
+    if let Err(failure) = &result {
+        state.fail(failure.clone());
+    }
+    result
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// How long a stream that we reset is remembered: longer than bytes stay under way on a congested path.
+pub const RESET_MEMORY: Duration = Duration::from_secs(5);
+
 /// Windows, limits and deadlines of HBONE connections, both ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -25,6 +28,14 @@ pub struct Settings {
     pub small_frame_budget: usize,
     /// Streams that a peer may have open on one connection.
     pub max_streams: u32,
+    /// Streams that a peer may open and reset before we have looked at them. The h2 crate's default of 20 lets one
+    /// client that connects and leaves in a burst (a port scan, a health check) end the connection of all.
+    pub unseen_resets: usize,
+    /// Streams remembered after we reset them, for [`RESET_MEMORY`], so that what was under way is ignored.
+    pub remembered_resets: usize,
+    /// What a peer may send on streams that are forgotten, in frames over the whole life of a connection, before
+    /// it is ended. The h2 crate's default of 1024 is reached by an honest peer on a tunnel that lives for days.
+    pub stray_frames: usize,
     /// Largest header block that we accept from a client, as HTTP/2 counts it.
     pub server_header_list: u32,
     /// Largest header block that we accept from a server.
@@ -53,6 +64,9 @@ impl Default for Settings {
             send_buffer: 512 << 10,
             small_frame_budget: 64 << 20,
             max_streams: 200,
+            unseen_resets: 1024,
+            remembered_resets: 1024,
+            stray_frames: 64 << 10,
             server_header_list: 64 << 10,
             client_header_list: 16 << 10,
             streams_per_connection: 100,

@@ -3,8 +3,10 @@
 //! [`Stream`] is a CONNECT stream as the relay needs it, and hides the traps of HTTP/2 flow control: capacity that
 //! is reserved and not used is taken from all other streams of the connection, so a relay reserves only when it has
 //! something to send ([`Stream::poll_capacity`]) and lets go as soon as it has not ([`Stream::release_capacity`]);
-//! and the window that a stalled stream fills is added to the connection's ([`State`]), so that its neighbours do
-//! not wait for it.
+//! the window that a stalled stream fills is added to the connection's ([`State`]), so that its neighbours do not
+//! wait for it; and what arrives for it is taken out of HTTP/2 ([`stash`]), whose bookkeeping is shared by all.
+
+mod stash;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,14 +16,19 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
 use crate::failure::Failure;
+use stash::Stash;
 
 /// What the streams of a connection and its driver tell each other.
 #[derive(Default)]
 pub(crate) struct State {
     streams: Cell<usize>,
     stalled_receivers: Cell<u32>,
+    /// For how many stalled receivers the connection's window was enlarged.
+    windows_granted: Cell<u32>,
     stalled_senders: Cell<u32>,
     stalls: Cell<u64>,
+    /// The peer has sent something.
+    alive: Cell<bool>,
     /// No new stream may be opened: GOAWAY, an error, or we are closing.
     closing: Cell<bool>,
     failure: RefCell<Option<Failure>>,
@@ -36,6 +43,25 @@ impl State {
     /// Streams whose application has stopped reading.
     pub(crate) fn stalled_receivers(&self) -> u32 {
         self.stalled_receivers.get()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_stalled_receivers(&self, count: u32) {
+        self.stalled_receivers.set(count);
+    }
+
+    /// For how many stalled streams the window is enlarged now.
+    pub(crate) fn grant_windows(&self, count: u32) {
+        self.windows_granted.set(count);
+    }
+
+    /// Whether the peer has sent anything, so that TLS and HTTP/2 are known to work.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.get()
+    }
+
+    pub(crate) fn note_alive(&self) {
+        self.alive.set(true);
     }
 
     /// Whether some stream waits for the peer to take more.
@@ -107,7 +133,11 @@ pub struct Stream {
     reserved: bool,
     send_stalled: bool,
     receive_stalled: bool,
-    ended: bool,
+    /// What arrived while the application did not read.
+    stash: Stash,
+    sent_all: bool,
+    received_all: bool,
+    reset: bool,
     counted: Counted,
 }
 
@@ -119,7 +149,10 @@ impl Stream {
             reserved: false,
             send_stalled: false,
             receive_stalled: false,
-            ended: false,
+            stash: Stash::default(),
+            sent_all: false,
+            received_all: false,
+            reset: false,
             counted,
         }
     }
@@ -149,6 +182,7 @@ impl Stream {
 
     /// Gives reserved capacity that is not needed now back to the connection.
     pub fn release_capacity(&mut self) {
+        self.note_send_stalled(false);
         if self.reserved {
             self.send.reserve_capacity(0);
             self.reserved = false;
@@ -169,21 +203,32 @@ impl Stream {
     /// The stream is closed.
     pub fn finish(&mut self) -> Result<(), h2::Error> {
         self.release_capacity();
-        self.ended = true;
+        self.sent_all = true;
         self.send.send_data(Bytes::new(), true)
     }
 
     /// Ends the stream abruptly in both directions.
     pub fn reset(&mut self, reason: Reason) {
-        self.ended = true;
+        self.reset = true;
         self.send.send_reset(reason);
     }
 
-    /// Whether the peer ended the stream although this side is not finished with it.
+    /// Whether the peer ended the stream although this side is not finished with it. To be polled while nothing is
+    /// read from the stream; while its application has stopped reading, what arrives is gathered here meanwhile.
     ///
     /// # Errors
     /// The connection broke.
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reason, h2::Error>> {
+        while self.receive_stalled && !self.received_all {
+            match self.poll_frame(cx) {
+                Poll::Ready(Ok(Some(data))) => self.stash.push(data),
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(error.reason().filter(|_| error.is_reset()).ok_or(error));
+                }
+                Poll::Pending => break,
+            }
+        }
         self.send.poll_reset(cx)
     }
 
@@ -192,15 +237,25 @@ impl Stream {
     /// # Errors
     /// The peer reset the stream, or the connection broke.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, h2::Error>> {
-        match ready!(self.receive.poll_data(cx)) {
-            Some(Ok(data)) => Poll::Ready(Ok(Some(data))),
-            // RFC 9113, 8.1: a peer that needs no more of our bytes resets with NO_ERROR after its own end.
-            Some(Err(error)) if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => {
-                Poll::Ready(Ok(None))
-            }
-            Some(Err(error)) => Poll::Ready(Err(error)),
-            None => Poll::Ready(Ok(None)),
+        match self.stash.pop() {
+            Some(data) => Poll::Ready(Ok(Some(data))),
+            None => self.poll_frame(cx),
         }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, h2::Error>> {
+        if self.received_all {
+            return Poll::Ready(Ok(None));
+        }
+        match ready!(self.receive.poll_data(cx)) {
+            Some(Ok(data)) => return Poll::Ready(Ok(Some(data))),
+            // RFC 9113, 8.1: a peer that needs no more of our bytes resets with NO_ERROR after its own end.
+            Some(Err(error)) if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => {}
+            Some(Err(error)) => return Poll::Ready(Err(error)),
+            None => {}
+        }
+        self.received_all = true;
+        Poll::Ready(Ok(None))
     }
 
     /// Tells the peer that `count` bytes went to the application, so that as many may follow.
@@ -213,9 +268,17 @@ impl Stream {
     pub fn note_receive_stalled(&mut self, stalled: bool) {
         if self.receive_stalled != stalled {
             self.receive_stalled = stalled;
-            adjust(&self.counted.0.stalled_receivers, stalled);
-            self.counted.0.wake_driver();
+            let state = &self.counted.0;
+            adjust(&state.stalled_receivers, stalled);
+            if state.stalled_receivers.get() > state.windows_granted.get() {
+                state.wake_driver();
+            }
         }
+    }
+
+    /// Why the connection under the stream ended, if it did.
+    pub fn cause(&self) -> Option<Failure> {
+        self.counted.0.failure()
     }
 
     fn note_send_stalled(&mut self, stalled: bool) {
@@ -233,9 +296,9 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.note_send_stalled(false);
         self.note_receive_stalled(false);
-        if !self.ended {
-            // Without this h2 would end an unfinished stream with the same reason, but only once all handles are
-            // gone; a peer must never take an aborted stream for a complete one.
+        if !(self.reset || self.sent_all && self.received_all) {
+            // h2 itself would end a stream of which only our direction is finished with NO_ERROR, which a peer
+            // may take for a regular end. What is aborted must never pass for complete.
             self.send.send_reset(Reason::CANCEL);
         }
     }

@@ -13,7 +13,7 @@
 //! whose socket is blocked.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, BufRead, IoSlice, Write};
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -34,6 +34,10 @@ pub use session::{PeerChain, Role, handshake};
 /// more because it falls out of the CPU's cache.
 pub const HIGH_WATER: usize = 128 * 1024;
 
+/// Ciphertext read in one turn before the applications' relays get theirs: without an end a fast peer would fill its
+/// whole window first, which falls out of the CPU's cache, and keep the other connections of the worker waiting.
+const TURN_INPUT: usize = 1024 * 1024;
+
 /// A TLS session over a TCP socket, as HTTP/2 sees it.
 pub struct Transport(Rc<RefCell<Inner>>);
 
@@ -44,11 +48,13 @@ pub struct Flush(Rc<RefCell<Inner>>);
 struct Inner {
     socket: TcpStream,
     tls: Connection,
-    /// Plaintext that HTTP/2 wrote in this turn; without capacity between turns.
+    /// Plaintext that HTTP/2 wrote and that is not sealed yet; without capacity when there is none.
     staged: Vec<u8>,
     /// Ciphertext read from the socket; `input[unread]` is not yet given to rustls. Empty between turns.
     input: Box<[u8]>,
     unread: Range<usize>,
+    /// Bytes read from the socket in this turn.
+    turn_input: usize,
     /// The peer ended the TCP stream.
     end_of_input: bool,
     /// Plaintext bytes received so far, by which the keepalive tells a busy path from a silent one.
@@ -56,8 +62,8 @@ struct Inner {
 }
 
 impl Transport {
-    /// Wraps a session whose handshake is finished.
-    pub fn new(socket: TcpStream, mut tls: Connection) -> (Self, Flush) {
+    /// Wraps a socket and a session; HTTP/2 may use it once the session's [`handshake`] is over.
+    fn new(socket: TcpStream, mut tls: Connection) -> (Self, Flush) {
         tls.set_buffer_limit(None);
         let inner = Rc::new(RefCell::new(Inner {
             socket,
@@ -65,6 +71,7 @@ impl Transport {
             staged: Vec::new(),
             input: Box::default(),
             unread: 0..0,
+            turn_input: 0,
             end_of_input: false,
             received: 0,
         }));
@@ -87,9 +94,9 @@ impl Flush {
         self.0.borrow().received
     }
 
-    /// Gives buffers that the turn did not use up back to the worker.
+    /// Ends the turn: buffers that it did not use up go back to the worker.
     pub fn end_turn(&self) {
-        self.0.borrow_mut().release_input();
+        self.0.borrow_mut().end_turn();
     }
 }
 
@@ -159,11 +166,11 @@ impl Inner {
                 ready!(self.poll_write_tls(cx))?;
             }
             if self.staged.is_empty() {
-                buffers::put_staging(std::mem::take(&mut self.staged));
                 return Poll::Ready(Ok(()));
             }
             self.tls.writer().write_all(&self.staged)?;
-            self.staged.clear();
+            // Sealed, it belongs to rustls: even while the socket is blocked the buffer serves others.
+            buffers::put_staging(std::mem::take(&mut self.staged));
         }
     }
 
@@ -183,9 +190,12 @@ impl Inner {
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            match self.tls.reader().read(buf.initialize_unfilled()) {
-                Ok(n) => {
-                    buf.advance(n);
+            let mut plaintext = self.tls.reader();
+            match plaintext.fill_buf() {
+                Ok(chunk) => {
+                    let n = chunk.len().min(buf.remaining());
+                    buf.put_slice(&chunk[..n]);
+                    plaintext.consume(n);
                     self.received += n as u64;
                     return Poll::Ready(Ok(()));
                 }
@@ -204,6 +214,10 @@ impl Inner {
 
     /// Reads ciphertext from the socket into a buffer of the worker.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.turn_input >= TURN_INPUT {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if self.input.len() != buffers::SIZE {
             self.input = buffers::take_input();
         }
@@ -211,6 +225,7 @@ impl Inner {
         ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
         let n = read.filled().len();
         self.unread = 0..n;
+        self.turn_input += n;
         self.end_of_input = n == 0;
         Poll::Ready(Ok(()))
     }
@@ -229,7 +244,8 @@ impl Inner {
 
     /// Between turns a connection owns no buffer of the worker: what rustls could not take yet (HTTP/2 stopped
     /// reading because it could not write) is copied out at its exact size.
-    fn release_input(&mut self) {
+    fn end_turn(&mut self) {
+        self.turn_input = 0;
         if self.input.len() == buffers::SIZE {
             let rest = self.input[self.unread.clone()].into();
             self.unread = 0..self.unread.len();
@@ -256,6 +272,9 @@ impl Write for SocketWriter<'_> {
 
 /// Polls `turn` until it is ready, and after every poll sends what it wrote to the transport of `flush`.
 ///
+/// When the socket takes no more because the peer has closed it, `turn` is asked once more: why the peer did so (an
+/// alert of TLS, a GOAWAY) may have arrived before, and is the better answer.
+///
 /// # Errors
 /// Those of `turn`, and those of the socket, as `E`.
 pub async fn turns<T, E: From<io::Error>>(
@@ -265,12 +284,15 @@ pub async fn turns<T, E: From<io::Error>>(
     poll_fn(|cx| {
         let polled = turn(cx);
         let flushed = flush.poll_turn(cx);
+        let state = match (polled, flushed) {
+            (Poll::Pending, Poll::Ready(Err(error))) => match turn(cx) {
+                Poll::Ready(Err(reason)) => Poll::Ready(Err(reason)),
+                _ => Poll::Ready(Err(error.into())),
+            },
+            (polled, _) => polled,
+        };
         flush.end_turn();
-        match (polled, flushed) {
-            (Poll::Ready(result), _) => Poll::Ready(result),
-            (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
-            (Poll::Pending, _) => Poll::Pending,
-        }
+        state
     })
     .await
 }

@@ -39,16 +39,28 @@ pub fn parse<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Baggage<'a
     let mut members = 0;
     for value in values {
         length += value.len();
-        bounded(NAME, LONGEST.saturating_sub(length - value.len()), value)
-            .map_err(|_| InvalidHeader::TooLong { name: NAME, limit: LONGEST })?;
-        for member in value.split(',').map(str::trim).filter(|member| !member.is_empty()) {
+        bounded(NAME, LONGEST.saturating_sub(length - value.len()), value).map_err(|_| {
+            InvalidHeader::TooLong {
+                name: NAME,
+                limit: LONGEST,
+            }
+        })?;
+        for member in value
+            .split(',')
+            .map(str::trim)
+            .filter(|member| !member.is_empty())
+        {
             members += 1;
             if members > MOST_MEMBERS {
-                return Err(InvalidHeader::Malformed { name: NAME, what: "more than 64 members" });
+                return Err(InvalidHeader::Malformed {
+                    name: NAME,
+                    what: "more than 64 members",
+                });
             }
-            let (key, rest) = member
-                .split_once('=')
-                .ok_or(InvalidHeader::Malformed { name: NAME, what: "a member without =" })?;
+            let (key, rest) = member.split_once('=').ok_or(InvalidHeader::Malformed {
+                name: NAME,
+                what: "a member without =",
+            })?;
             // Properties after a semicolon belong to the member, not to its value.
             let value = rest.split(';').next().unwrap_or_default().trim();
             baggage.set(key.trim(), value);
@@ -62,7 +74,9 @@ impl<'a> Baggage<'a> {
         let field = match key {
             "k8s.cluster.name" => &mut self.cluster,
             "k8s.namespace.name" => &mut self.namespace,
-            "k8s.deployment.name" | "k8s.cronjob.name" | "k8s.pod.name" | "k8s.job.name" => &mut self.workload,
+            "k8s.deployment.name" | "k8s.cronjob.name" | "k8s.pod.name" | "k8s.job.name" => {
+                &mut self.workload
+            }
             "service.name" => &mut self.service,
             "service.version" => &mut self.revision,
             "cloud.region" => &mut self.region,

@@ -46,7 +46,9 @@ pub fn parse(text: &str) -> Result<Forwarded<'_>, InvalidHeader> {
         let (name, value) = pair.split_once('=').ok_or(malformed("a parameter without ="))?;
         let value = unquoted(value).ok_or(malformed("a quote that is not closed"))?;
         if name.eq_ignore_ascii_case("for") {
-            let client = value.parse().map_err(|_| malformed("for is not an address and a port"))?;
+            let client = value
+                .parse()
+                .map_err(|_| malformed("for is not an address and a port"))?;
             set(&mut forwarded.client, client)?;
         } else if name.eq_ignore_ascii_case("host") {
             if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -61,7 +63,10 @@ pub fn parse(text: &str) -> Result<Forwarded<'_>, InvalidHeader> {
 fn set<T>(field: &mut Option<T>, value: T) -> Result<(), InvalidHeader> {
     match field.replace(value) {
         None => Ok(()),
-        Some(_) => Err(InvalidHeader::Malformed { name: NAME, what: "a parameter is given twice" }),
+        Some(_) => Err(InvalidHeader::Malformed {
+            name: NAME,
+            what: "a parameter is given twice",
+        }),
     }
 }
 
@@ -69,7 +74,9 @@ fn unquoted(value: &str) -> Option<&str> {
     match value.strip_prefix('"') {
         None if value.contains('"') => None,
         None => Some(value),
-        Some(rest) => rest.strip_suffix('"').filter(|inner| !inner.contains(['"', '\\'])),
+        Some(rest) => rest
+            .strip_suffix('"')
+            .filter(|inner| !inner.contains(['"', '\\'])),
     }
 }
 
@@ -87,18 +94,33 @@ mod tests {
             (None, Some("ledger")),
             (None, None),
         ] {
-            let forwarded = Forwarded { client: client.map(|c| c.parse().expect("address")), host };
+            let forwarded = Forwarded {
+                client: client.map(|c| c.parse().expect("address")),
+                host,
+            };
             assert_eq!(parse(&forwarded.to_string()), Ok(forwarded));
         }
         assert_eq!(
-            Forwarded { client: Some("[::1]:1".parse().expect("address")), host: Some("h") }.to_string(),
+            Forwarded {
+                client: Some("[::1]:1".parse().expect("address")),
+                host: Some("h")
+            }
+            .to_string(),
             "for=\"[::1]:1\";host=h"
         );
     }
 
     #[test]
     fn refuses_what_is_malformed() {
-        for text in ["for", "for=x", "for=\"1.2.3.4:5", "for=1.2.3.4:5,for=1.2.3.4:5", "host=a;host=b", "host=", "host=a b"] {
+        for text in [
+            "for",
+            "for=x",
+            "for=\"1.2.3.4:5",
+            "for=1.2.3.4:5,for=1.2.3.4:5",
+            "host=a;host=b",
+            "host=",
+            "host=a b",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(&"a=b;".repeat(400)).is_err());

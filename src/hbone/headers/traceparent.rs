@@ -21,7 +21,11 @@ pub struct Traceparent {
 impl Traceparent {
     /// A new trace, not sampled.
     pub fn fresh(random: &mut fastrand::Rng) -> Self {
-        Self { trace: random.u128(1..), span: random.u64(1..), flags: 0 }
+        Self {
+            trace: random.u128(1..),
+            span: random.u64(1..),
+            flags: 0,
+        }
     }
 
     /// Reads a header value. Later versions are read as this one, as the specification asks.
@@ -48,7 +52,11 @@ impl Traceparent {
             return Err(malformed("an id is zero"));
         }
         // 16 and 2 digits fit by their length.
-        Ok(Self { trace, span: span as u64, flags: flags as u8 })
+        Ok(Self {
+            trace,
+            span: span as u64,
+            flags: flags as u8,
+        })
     }
 }
 

@@ -1,7 +1,6 @@
 //! The TLS handshake, and why it failed.
 
 use std::io;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,11 +9,11 @@ use std::time::Duration;
 use adit_mesh::Outcome;
 use futures_util::future::poll_fn;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Flush, Transport};
+use super::{Flush, Inner, Transport};
 use crate::failure::Failure;
 
 /// Which end of the handshake we are.
@@ -40,19 +39,25 @@ pub async fn handshake(
 ) -> Result<(Transport, Flush, PeerChain), Failure> {
     let tls = match role {
         // The peer is known by its SPIFFE identity, never by a name: there is no SNI to send.
-        Role::Client(config) => {
-            let name = ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into());
-            ClientConnection::new(config, name).map(Connection::from)
-        }
+        Role::Client(config) => ClientConnection::new(config, adit_pki::tls::unnamed()).map(Connection::from),
         Role::Server(config) => ServerConnection::new(config).map(Connection::from),
     }
     .map_err(|error| Failure::new(Outcome::TlsFailed, error))?;
     let (transport, flush) = Transport::new(socket, tls);
     match timeout(within, poll_fn(|cx| poll_handshake(&flush, cx))).await {
-        Err(_) => Err(Failure::new(Outcome::TlsTimeout, format!("no end of the TLS handshake within {within:?}"))),
+        Err(_) => Err(Failure::new(
+            Outcome::TlsTimeout,
+            format!("no end of the TLS handshake within {within:?}"),
+        )),
         Ok(Err(error)) => Err(failure_of(&error)),
         Ok(Ok(())) => {
-            let chain = flush.0.borrow().tls.peer_certificates().unwrap_or_default().into();
+            let chain = flush
+                .0
+                .borrow()
+                .tls
+                .peer_certificates()
+                .unwrap_or_default()
+                .into();
             Ok((transport, flush, chain))
         }
     }
@@ -60,40 +65,46 @@ pub async fn handshake(
 
 fn poll_handshake(flush: &Flush, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     let mut inner = flush.0.borrow_mut();
-    while inner.tls.is_handshaking() {
-        ready!(inner.poll_send(cx))?;
-        if !inner.tls.is_handshaking() {
-            break;
-        }
-        if inner.unread.is_empty() {
-            let filled = inner.poll_fill(cx);
-            if filled.is_pending() {
-                inner.release_input();
+    let state = inner.poll_handshake(cx);
+    inner.end_turn();
+    state
+}
+
+impl Inner {
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.tls.is_handshaking() {
+            ready!(self.poll_send(cx))?;
+            if self.unread.is_empty() {
+                ready!(self.poll_fill(cx))?;
+                if self.end_of_input {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
             }
-            ready!(filled)?;
-            if inner.end_of_input {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            if let Err(error) = self.feed() {
+                // The alert that tells the peer why; if it cannot be sent at once, the error still counts.
+                let _ = self.poll_send(cx);
+                return Poll::Ready(Err(error));
             }
         }
-        if let Err(error) = inner.feed() {
-            // The alert that tells the peer why; if it cannot be sent at once, the error still counts.
-            let _ = inner.poll_send(cx);
-            return Poll::Ready(Err(error));
-        }
+        // The client's Finished must leave even if HTTP/2 has nothing to say yet. Early bytes of the peer that
+        // came with its last flight stay in `input` and in rustls, where the first read finds them.
+        self.poll_send(cx)
     }
-    // The client's Finished must leave even if HTTP/2 has nothing to say yet. Early bytes of the peer that came
-    // with its last flight stay in `input` and in rustls, where the first read finds them.
-    let sent = inner.poll_send(cx);
-    inner.release_input();
-    sent
 }
 
 fn failure_of(error: &io::Error) -> Failure {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
         Some(tls) => Failure::new(adit_pki::outcome_of(tls), tls),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Failure::new(Outcome::TlsFailed, "the peer closed the connection during the TLS handshake")
-        }
-        None => Failure::new(Outcome::TlsFailed, format!("socket error during the TLS handshake: {error}")),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => Failure::new(
+            Outcome::TlsFailed,
+            "the peer closed the connection during the TLS handshake",
+        ),
+        None => Failure::new(
+            Outcome::TlsFailed,
+            format!("socket error during the TLS handshake: {error}"),
+        ),
     }
 }
