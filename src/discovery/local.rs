@@ -154,7 +154,7 @@ fn read(path: &Path, texts: &mut Interner) -> Result<Mesh, LoadError> {
         column: error.column,
         reason: error.reason,
     })?;
-    convert::read(&document, texts).map_err(|error| LoadError::Shape {
+    convert::read(&document, &path.display().to_string(), texts).map_err(|error| LoadError::Shape {
         path: path.to_owned(),
         reason: error.to_string(),
     })
@@ -163,7 +163,7 @@ fn read(path: &Path, texts: &mut Interner) -> Result<Mesh, LoadError> {
 fn report(path: &Path, mesh: &Mesh, changes: usize) {
     let path = path.display();
     for rejected in &mesh.rejected {
-        tracing::error!("{path}: {} rejected: {}", rejected.name, rejected.reason);
+        tracing::error!("{} rejected: {}", rejected.name, rejected.reason);
     }
     for warning in &mesh.warnings {
         tracing::warn!("{path}: {warning}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use adit_mesh::Interner;
 use adit_mesh::registry::{Rejection, ResourceName, Update};
+use adit_mesh::workload::NetworkAddress;
 use serde_json::Value;
 
 use super::document::{Invalid, Node};
@@ -36,71 +37,66 @@ pub(super) struct Mesh {
     pub(super) counts: [usize; 3],
 }
 
-/// Reads a document. A resource that cannot be understood rejects itself; only a wrong top level rejects all.
-pub(super) fn read(document: &Value, texts: &mut Interner) -> Result<Mesh, Invalid> {
+/// Reads a document that came from `origin`. A resource that cannot be understood rejects itself; only a wrong top
+/// level rejects all.
+pub(super) fn read(document: &Value, origin: &str, texts: &mut Interner) -> Result<Mesh, Invalid> {
     let root = Node::root(document);
+    check_top_level(&root)?;
+    let [workloads, services, policies] = [PARTS[0], PARTS[1], PARTS[2]].map(|part| root.field(part));
+    let endpoints = Endpoints::of(services.as_ref());
+    let [workloads, services, policies] = [&workloads, &services, &policies].map(items);
+    let (workloads, services, policies) = (workloads?, services?, policies?);
+    let mut mesh = Mesh {
+        counts: [workloads.len(), services.len(), policies.len()],
+        ..Mesh::default()
+    };
+    for node in workloads {
+        mesh.warn_of_unknown_keys(&node, workload::KEYS);
+        mesh.add(workload::read(&node, &endpoints, texts).map_or_else(
+            |error| Update::Reject(workload::reject(&node, &error.of(origin))),
+            |workload| Update::Workload(Arc::new(workload)),
+        ));
+    }
+    for node in services {
+        mesh.warn_of_unknown_keys(&node, service::KEYS);
+        mesh.add(service::read(&node, texts).map_or_else(
+            |error| Update::Reject(service::reject(&node, &error.of(origin))),
+            |service| Update::Service(Arc::new(service)),
+        ));
+    }
+    for node in policies {
+        mesh.add(policy::read(&node, texts).map_or_else(
+            |error| Update::Reject(policy::reject(&node, &error.of(origin))),
+            |policy| Update::Policy(Arc::new(policy)),
+        ));
+    }
+    Ok(mesh)
+}
+
+/// A wrong top level must not be passed over: a misspelled `policies` would open what it was to close, and a file that
+/// is only half written yet would end every connection.
+fn check_top_level(root: &Node<'_>) -> Result<(), Invalid> {
     if root.is_empty() {
         return Err(root.invalid("it is empty; a mesh without anything is written as \"workloads: []\""));
     }
     if !root.is_mapping() {
         return Err(root.expected("a mapping with the keys workloads, services and policies"));
     }
-    if let Some(key) = root
-        .unknown_keys(PARTS)
-        .into_iter()
-        .find(|key| !PARTS_OF_DUMPS.contains(key))
-    {
-        return Err(root.invalid(format_args!(
+    let unknown = root.unknown_keys(PARTS);
+    match unknown.iter().find(|key| !PARTS_OF_DUMPS.contains(key)) {
+        Some(key) => Err(root.invalid(format_args!(
             "unknown key {key:?} (allowed: {})",
             PARTS.join(", ")
-        )));
+        ))),
+        None => Ok(()),
     }
-    let [workloads, services, policies] = [PARTS[0], PARTS[1], PARTS[2]].map(|part| root.field(part));
-    let endpoints = Endpoints::of(services.as_ref());
-    let mut mesh = Mesh::default();
-    for node in workloads
-        .iter()
-        .map(Node::items)
-        .collect::<Result<Vec<_>, _>>()?
-        .into_iter()
-        .flatten()
-    {
-        mesh.counts[0] += 1;
-        mesh.warn_of_unknown_keys(&node, workload::KEYS);
-        let read = workload::read(&node, &endpoints, texts);
-        mesh.add(read.map_or_else(
-            |error| Update::Reject(workload::reject(&node, &error)),
-            |workload| Update::Workload(Arc::new(workload)),
-        ));
+}
+
+fn items<'a>(part: &'a Option<Node<'a>>) -> Result<Vec<Node<'a>>, Invalid> {
+    match part {
+        Some(list) => Ok(list.items()?.collect()),
+        None => Ok(Vec::new()),
     }
-    for node in services
-        .iter()
-        .map(Node::items)
-        .collect::<Result<Vec<_>, _>>()?
-        .into_iter()
-        .flatten()
-    {
-        mesh.counts[1] += 1;
-        mesh.warn_of_unknown_keys(&node, service::KEYS);
-        mesh.add(service::read(&node, texts).map_or_else(
-            |error| Update::Reject(service::reject(&node, &error)),
-            |service| Update::Service(Arc::new(service)),
-        ));
-    }
-    for node in policies
-        .iter()
-        .map(Node::items)
-        .collect::<Result<Vec<_>, _>>()?
-        .into_iter()
-        .flatten()
-    {
-        mesh.counts[2] += 1;
-        mesh.add(policy::read(&node, texts).map_or_else(
-            |error| Update::Reject(policy::reject(&node, &error)),
-            |policy| Update::Policy(Arc::new(policy)),
-        ));
-    }
-    Ok(mesh)
 }
 
 impl Mesh {
@@ -158,7 +154,7 @@ fn claims_of(update: Update) -> Rejection {
     match update {
         Update::Workload(workload) => {
             let network = &workload.network;
-            let of = |ip: &_| adit_mesh::workload::NetworkAddress::new(network.clone(), *ip);
+            let of = |ip: &_| NetworkAddress::new(network.clone(), *ip);
             Rejection {
                 addresses: workload.addresses.iter().map(of).collect(),
                 ..empty

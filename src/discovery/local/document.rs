@@ -28,6 +28,16 @@ pub(super) struct Invalid {
     pub(super) reason: String,
 }
 
+impl Invalid {
+    /// The same, with the file in which the place is.
+    pub(super) fn of(self, file: &str) -> Self {
+        Self {
+            path: format!("{file}: {}", self.path),
+            ..self
+        }
+    }
+}
+
 /// Why a text is not a document.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct NotYaml {
@@ -49,6 +59,8 @@ pub(super) fn parse(text: &str) -> Result<Value, NotYaml> {
             max_total_scalar_bytes: MOST_BYTES,
             max_reader_input_bytes: None,
         },
+        // YAML 1.2, as stock ztunnel reads it: a namespace may be called "no" and a service account "y".
+        strict_booleans: true,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = error.location();
@@ -260,7 +272,7 @@ impl fmt::Display for Node<'_> {
 }
 
 fn is_plain(key: &str) -> bool {
-    key.chars().all(|c| c.is_ascii_alphanumeric())
+    key.starts_with(|c: char| c.is_ascii_alphabetic()) && key.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
 /// A value, shortened, as an error message shows it.
