@@ -63,6 +63,16 @@ pub enum Direction {
     Plaintext,
 }
 
+impl Direction {
+    /// Which end of the connection the pod is.
+    pub fn reported(self) -> adit_telemetry::Direction {
+        match self {
+            Self::Outbound => adit_telemetry::Direction::Outbound,
+            Self::Inbound | Self::Plaintext => adit_telemetry::Direction::Inbound,
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -125,7 +135,11 @@ impl Table {
         let id = self.next.replace(self.next.get() + 1);
         let connection = Rc::new(connection);
         self.connections.borrow_mut().insert(id, connection.clone());
-        Entry { table: self.clone(), id, connection }
+        Entry {
+            table: self.clone(),
+            id,
+            connection,
+        }
     }
 
     /// How many there are.
@@ -146,7 +160,8 @@ impl Table {
     /// Ends all of them; how many there were.
     pub fn cut_all(&self, outcome: Outcome, detail: &str) -> usize {
         let all = self.snapshot();
-        all.iter().for_each(|connection| connection.cut.now(outcome, detail));
+        all.iter()
+            .for_each(|connection| connection.cut.now(outcome, detail));
         all.len()
     }
 

@@ -80,7 +80,8 @@ mod tests {
             Some(&identity),
             Some("a.b"),
         );
-        let mut expected = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x2a\x0a\0\0\x01\x0a\0\0\x02\x0f\xa0\0\x50".to_vec();
+        let mut expected =
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x2a\x0a\0\0\x01\x0a\0\0\x02\x0f\xa0\0\x50".to_vec();
         expected.extend_from_slice(b"\xd0\0\x15spiffe://td/ns/a/sa/b\xd1\0\x03a.b");
         assert_eq!(header, expected);
     }

@@ -49,11 +49,17 @@ pub struct Ended {
 
 impl Ended {
     fn completed() -> Self {
-        Self { outcome: Outcome::Completed, detail: None }
+        Self {
+            outcome: Outcome::Completed,
+            detail: None,
+        }
     }
 
     fn reset(who: &str, why: impl std::fmt::Display) -> Self {
-        Self { outcome: Outcome::Reset, detail: Some(format!("{who}: {why}")) }
+        Self {
+            outcome: Outcome::Reset,
+            detail: Some(format!("{who}: {why}")),
+        }
     }
 }
 
@@ -110,7 +116,12 @@ impl Sides {
 /// Relays until both directions have ended, one side resets, or `cut` ends it. `progress` is told of bytes that
 /// went forth and back, at most once a turn.
 pub(crate) async fn run(mut sides: Sides, cut: &Cut, mut progress: impl FnMut(u64, u64)) -> Ended {
-    let ended = Relay { sides: &mut sides, cut, progress: &mut progress }.await;
+    let ended = Relay {
+        sides: &mut sides,
+        cut,
+        progress: &mut progress,
+    }
+    .await;
     if ended.outcome != Outcome::Completed {
         sides.abort();
     }
@@ -129,7 +140,10 @@ impl<P: FnMut(u64, u64)> Future for Relay<'_, P> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = &mut *self;
         if let Some((outcome, detail)) = this.cut.poll(cx) {
-            return Poll::Ready(Ended { outcome, detail: Some(detail) });
+            return Poll::Ready(Ended {
+                outcome,
+                detail: Some(detail),
+            });
         }
         let (forth, back, state) = this.sides.poll_move(cx);
         if forth + back > 0 {

@@ -131,6 +131,12 @@ impl Registry {
         })
     }
 
+    /// The policies that hold for any workload, of this node or not. For people who ask; connections use
+    /// [`Local::policies`], which are ready.
+    pub fn policies_of(&self, workload: &Workload) -> PolicySet {
+        PolicySet::new(self.applied(workload))
+    }
+
     /// The policies of a workload: of the whole mesh, of its namespace, and those that it names.
     pub(super) fn applied(&self, workload: &Workload) -> impl Iterator<Item = Applied> {
         let reaches = [Reach::Global, Reach::Namespace(workload.namespace().clone())];

@@ -32,7 +32,11 @@ pub(super) fn poll_read(
         if slab.capacity() - slab.len() < limit.min(LEAST) {
             slab.reserve(SIZE);
         }
-        ready!(poll_read_buf(Pin::new(socket), cx, &mut (&mut *slab).limit(limit)))?;
+        ready!(poll_read_buf(
+            Pin::new(socket),
+            cx,
+            &mut (&mut *slab).limit(limit)
+        ))?;
         Poll::Ready(Ok(slab.split().freeze()))
     })
 }

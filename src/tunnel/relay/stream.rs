@@ -38,7 +38,13 @@ enum Failed {
 
 impl Tunnelled {
     pub(super) fn new(socket: TcpStream, stream: Stream) -> Self {
-        Self { socket, stream, sent_all: false, received: Receiving::Open, pending: Bytes::new() }
+        Self {
+            socket,
+            stream,
+            sent_all: false,
+            received: Receiving::Open,
+            pending: Bytes::new(),
+        }
     }
 
     /// Bytes moved to the stream and to the socket.
@@ -61,7 +67,9 @@ impl Tunnelled {
                 Poll::Ready(Err(failed.ended(socket_name, stream_name)))
             }
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
-            _ => self.poll_unseen_reset(cx, stalled).map(|failed| Err(failed.ended(socket_name, stream_name))),
+            _ => self
+                .poll_unseen_reset(cx, stalled)
+                .map(|failed| Err(failed.ended(socket_name, stream_name))),
         };
         (sent, received, state)
     }
@@ -96,7 +104,12 @@ impl Tunnelled {
                 return Poll::Pending;
             }
             // Readiness before capacity: what is reserved and not used is taken from the other streams.
-            if self.socket.poll_read_ready(cx).map_err(Failed::Socket)?.is_pending() {
+            if self
+                .socket
+                .poll_read_ready(cx)
+                .map_err(Failed::Socket)?
+                .is_pending()
+            {
                 return Poll::Pending;
             }
             let granted = ready!(self.stream.poll_capacity(cx, CHUNK)).map_err(Failed::Stream)?;

@@ -41,7 +41,12 @@ enum Failed {
 
 impl Sockets {
     pub(super) fn new(client: TcpStream, server: TcpStream) -> Self {
-        Self { client, server, forth: Direction::default(), back: Direction::default() }
+        Self {
+            client,
+            server,
+            forth: Direction::default(),
+            back: Direction::default(),
+        }
     }
 
     pub(super) fn poll_move(&mut self, cx: &mut Context<'_>) -> (u64, u64, Poll<Result<(), Ended>>) {
@@ -96,8 +101,7 @@ impl Direction {
     ) -> Poll<Result<(), Failed>> {
         loop {
             while !self.pending.is_empty() {
-                let n =
-                    ready!(Pin::new(&mut *to).poll_write(cx, &self.pending)).map_err(Failed::Writing)?;
+                let n = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending)).map_err(Failed::Writing)?;
                 self.pending.advance(n);
                 *moved += n as u64;
             }

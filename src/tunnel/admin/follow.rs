@@ -1,0 +1,69 @@
+//! Turns what the sources of configuration and certificates report into readiness and metrics.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_discovery::Status;
+use adit_mesh::Identity;
+use adit_telemetry::server::readiness::Blocker;
+use tokio::sync::watch;
+use tokio::time::interval;
+
+use crate::worker::Shared;
+
+/// How often certificates and metric series are looked at: well within the shortest useful certificate's life.
+const PERIOD: Duration = Duration::from_secs(5);
+/// The name of the local file in metrics.
+const SOURCE: &str = "local";
+
+/// Runs for as long as the process. `complete` is released once the first complete configuration has arrived.
+pub(crate) async fn follow(
+    shared: Arc<Shared>,
+    mut changes: watch::Receiver<u64>,
+    mut status: watch::Receiver<Status>,
+    complete: Blocker,
+) {
+    let mut complete = Some(complete);
+    let mut known = HashSet::new();
+    let mut period = interval(PERIOD);
+    loop {
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                shared.metrics.configuration_applied(SOURCE, Instant::now());
+            }
+            changed = status.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                if status.borrow_and_update().error.is_some() {
+                    shared.metrics.configuration_error(SOURCE);
+                }
+            }
+            _ = period.tick() => {
+                expiries(&shared, &mut known);
+                shared.metrics.expire(Instant::now());
+            }
+        }
+        if shared.store.is_complete() {
+            complete = None;
+        }
+        let _ = &complete;
+    }
+}
+
+fn expiries(shared: &Shared, known: &mut HashSet<Identity>) {
+    let mut gone = std::mem::take(known);
+    for status in shared.certificates.list() {
+        if let Some(expiry) = status.expires() {
+            shared.metrics.certificate(&status.identity, expiry);
+            gone.remove(&status.identity);
+            known.insert(status.identity);
+        }
+    }
+    gone.iter()
+        .for_each(|identity| shared.metrics.certificate_forgotten(identity));
+}

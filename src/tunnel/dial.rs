@@ -1,0 +1,109 @@
+//! Opening sockets in a pod's namespace, with a deadline, and HBONE connections on them.
+
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::time::Instant;
+
+use adit_hbone::Failure;
+use adit_hbone::client::Connection;
+use adit_hbone::pool::{Dial, Key};
+use adit_mesh::Outcome;
+use adit_net::SocketOptions;
+use adit_net::socket::{ConnectError, Source, connect};
+use adit_telemetry::Direction;
+use nix::errno::Errno;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::pod::Pod;
+
+/// Connects from the pod's namespace.
+///
+/// # Errors
+/// [`Outcome::ConnectFailed`], [`Outcome::ConnectTimeout`], [`Outcome::SourceAddress`] or [`Outcome::Overloaded`].
+pub(crate) async fn tcp(pod: &Pod, source: Source, destination: SocketAddr) -> Result<TcpStream, Failure> {
+    let within = pod.worker.hbone.deadlines.connect;
+    let options = options(pod, destination);
+    match timeout(within, connect(Some(&pod.network), source, destination, options)).await {
+        Ok(Ok(socket)) => Ok(socket),
+        Ok(Err(error)) => Err(failure(destination, error)),
+        Err(_) => Err(Failure::new(
+            Outcome::ConnectTimeout,
+            format!("{destination} did not answer within {within:?}"),
+        )),
+    }
+}
+
+/// Makes the HBONE connections of a pod's pool.
+pub(crate) fn for_pool(pod: Weak<Pod>) -> Box<Dial> {
+    Box::new(move |key| {
+        let pod = pod.clone();
+        Box::pin(async move {
+            match pod.upgrade() {
+                Some(pod) => hbone(&pod, &key).await,
+                None => Err(Failure::new(Outcome::PodGone, "the pod left")),
+            }
+        })
+    })
+}
+
+async fn hbone(pod: &Rc<Pod>, key: &Key) -> Result<Connection, Failure> {
+    let local = pod.wait_local().await?;
+    let credentials = pod.credentials(&local).await?;
+    let started = Instant::now();
+    let socket = tcp(pod, Source::Any, key.address)
+        .await
+        .map_err(on_the_hbone_port)?;
+    let connected = started.elapsed();
+    let connection = Connection::establish(
+        socket,
+        connected,
+        credentials.client_config(&key.expected),
+        &pod.worker.hbone,
+    )
+    .await?;
+    let metrics = &pod.worker.shared.metrics;
+    metrics.connect[Direction::Outbound].observe(connection.timings().connect);
+    metrics.tls_handshake[Direction::Outbound].observe(connection.timings().tls);
+    metrics.pool.dials.inc();
+    Ok(connection)
+}
+
+/// A workload that speaks HBONE listens whenever it lives, so silence on its port has another reason than a slow
+/// application: usually a network policy that forgot the port.
+fn on_the_hbone_port(failure: Failure) -> Failure {
+    match failure.outcome {
+        Outcome::ConnectTimeout => Failure {
+            outcome: Outcome::NetworkPolicy,
+            ..failure
+        },
+        _ => failure,
+    }
+}
+
+/// Node-local hops have a congestion control of their own: a pacing one triples their cost.
+fn options(pod: &Pod, destination: SocketAddr) -> &SocketOptions {
+    let shared = &pod.worker.shared;
+    let registry = shared.store.load();
+    let node = registry.node();
+    let is_local = registry
+        .workload_at(&node.network, destination.ip())
+        .is_some_and(|workload| !node.name.is_empty() && workload.node == node.name);
+    shared
+        .config
+        .sockets
+        .towards(is_local || destination.ip().is_loopback())
+}
+
+fn failure(destination: SocketAddr, error: ConnectError) -> Failure {
+    let outcome = match error {
+        ConnectError::SourceUnavailable { .. } => Outcome::SourceAddress,
+        ConnectError::Socket(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
+            Outcome::Overloaded
+        }
+        ConnectError::Connect(Errno::EADDRNOTAVAIL) => Outcome::Overloaded,
+        ConnectError::Connect(Errno::ETIMEDOUT) => Outcome::ConnectTimeout,
+        ConnectError::Socket(_) | ConnectError::Connect(_) => Outcome::ConnectFailed,
+    };
+    Failure::new(outcome, format!("{destination}: {error}"))
+}

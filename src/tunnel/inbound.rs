@@ -1,0 +1,268 @@
+//! HBONE connections of peers to a pod, on port 15008 of its namespace.
+//!
+//! TLS with a client certificate, HTTP/2, and for every CONNECT: the destination must be this pod, the policies of
+//! the pod must allow the peer's identity, and then the application is dialled from the peer's address.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use adit_hbone::server::{Accepted, Control, Incoming};
+use adit_hbone::{Failure, Stream};
+use adit_mesh::authorize::{self, Verdict};
+use adit_mesh::registry::Local;
+use adit_mesh::route::{self, Authority, Delivery};
+use adit_mesh::{Identity, Outcome, Text};
+use adit_net::Source;
+use adit_pki::peer_identity;
+use http::HeaderValue;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::config::KeepSource;
+use crate::live::{Connection, Direction, Entry};
+use crate::pod::{Pod, Server};
+use crate::relay::{self, Sides};
+use crate::report::Report;
+use crate::{dial, proxy_protocol};
+
+/// A peer's connection, for the CONNECTs in it.
+struct Peer {
+    /// Where it comes from.
+    address: SocketAddr,
+    /// Our end of it.
+    socket: SocketAddr,
+    identity: Identity,
+    server: Server,
+}
+
+/// Serves one HBONE connection to its end.
+pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
+    let mut report = Report::new(Direction::Inbound, client);
+    match accept(&pod, socket, client, &mut report).await {
+        Err(failure) => report.refuse(&pod, &failure),
+        Ok((accepted, peer)) => {
+            let peer = Rc::new(peer);
+            pod.servers.borrow_mut().push(peer.server.clone());
+            let served = accepted
+                .serve(&pod.worker.hbone, &peer.server.control, |incoming| {
+                    tokio::task::spawn_local(connect(pod.clone(), peer.clone(), incoming));
+                })
+                .await;
+            pod.servers
+                .borrow_mut()
+                .retain(|server| !Rc::ptr_eq(&server.chain, &peer.server.chain));
+            if let Err(failure) = served {
+                tracing::debug!(pod = %pod.info.name, peer = %client, %failure, "HBONE connection ended");
+            }
+        }
+    }
+}
+
+async fn accept(
+    pod: &Pod,
+    socket: TcpStream,
+    client: SocketAddr,
+    report: &mut Report,
+) -> Result<(Accepted, Peer), Failure> {
+    let address = socket
+        .local_addr()
+        .map_err(|error| Failure::new(Outcome::ConnectFailed, error))?;
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    report.called(address);
+    let local = pod.wait_local().await?;
+    report.local(&local.workload);
+    let credentials = pod.credentials(&local).await?;
+    let accepted = Accepted::handshake(socket, credentials.server_config(), &pod.worker.hbone).await?;
+    let chain = accepted.peer().clone();
+    let leaf = chain
+        .first()
+        .ok_or_else(|| Failure::new(Outcome::TlsFailed, "the peer has no certificate"))?;
+    let identity = peer_identity(leaf).map_err(|error| Failure::new(Outcome::IdentityMismatch, error))?;
+    let server = Server {
+        control: Control::default(),
+        chain,
+    };
+    Ok((
+        accepted,
+        Peer {
+            address: client,
+            socket: address,
+            identity,
+            server,
+        },
+    ))
+}
+
+/// Serves one CONNECT to its end.
+async fn connect(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) {
+    let mut report = Report::new(Direction::Inbound, peer.address);
+    report.tunnelled_from(&peer.identity, peer.socket);
+    report.headers(incoming.headers());
+    let (local, delivery) = match deliver(&pod, &peer, &incoming, &mut report).await {
+        Ok(delivered) => delivered,
+        Err(failure) => {
+            incoming.refuse(failure.outcome);
+            return report.refuse(&pod, &failure);
+        }
+    };
+    // Entered before it is decided: a policy that changes in between finds it in the table.
+    let entry = pod.table.enter(Connection {
+        authorized: delivery.authorized,
+        peer: Some(peer.identity.clone()),
+        ..Connection::new(Direction::Inbound, peer.address, delivery.destination)
+    });
+    *entry.chain.borrow_mut() = Some(peer.server.chain.clone());
+    *entry.service.borrow_mut() = delivery.service.clone();
+    let reached = tokio::select! {
+        biased;
+        (outcome, detail) = entry.cut.wait() => Err(Failure::new(outcome, detail)),
+        reached = reach(&pod, &entry, &delivery, &mut report) => reached,
+        () = incoming.abandoned() => Err(Failure::new(Outcome::ClientGone, "the peer gave the request up")),
+    };
+    match reached {
+        Err(failure) => {
+            incoming.refuse(failure.outcome);
+            report.refuse(&pod, &failure);
+        }
+        Ok(socket) => {
+            let baggage = response_baggage(&pod, &local);
+            match incoming.accept(baggage) {
+                Ok(stream) => relay(&pod, &entry, report, delivery, stream, socket).await,
+                Err(failure) => report.refuse(&pod, &failure),
+            }
+        }
+    }
+}
+
+async fn deliver(
+    pod: &Pod,
+    peer: &Peer,
+    incoming: &Incoming,
+    report: &mut Report,
+) -> Result<(std::sync::Arc<Local>, Delivery), Failure> {
+    let text = incoming
+        .authority()
+        .ok_or_else(|| Failure::new(Outcome::BadRequest, "not a CONNECT with an authority"))?;
+    let authority: Authority = text
+        .parse()
+        .map_err(|error| Failure::new(Outcome::BadRequest, format!("authority {text:?}: {error}")))?;
+    if let Authority::Address(address) = &authority {
+        report.called(*address);
+    }
+    let local = pod.wait_local().await?;
+    report.local(&local.workload);
+    let registry = pod.worker.shared.store.load();
+    let delivery = route::accept(&registry, &local.workload, peer.socket, &authority)
+        .map_err(|refusal| Failure::new(refusal.outcome, refusal.detail))?;
+    report.delivery(&delivery);
+    Ok((local.clone(), delivery))
+}
+
+/// Decides, and dials the application.
+async fn reach(
+    pod: &Pod,
+    entry: &Entry,
+    delivery: &Delivery,
+    report: &mut Report,
+) -> Result<TcpStream, Failure> {
+    authorize(pod, entry, report)?;
+    let address = delivery.dial(pod.worker.shared.config.traffic.localhost_app_tunnel);
+    entry.actual.set(Some(address));
+    application(pod, entry, address).await
+}
+
+/// Decides whether the pod's policies of this moment allow the connection.
+///
+/// # Errors
+/// The refusal, in the words of the verdict.
+pub(crate) fn authorize(pod: &Pod, entry: &Connection, report: &mut Report) -> Result<(), Failure> {
+    let Some(verdict) = verdict(pod, entry) else {
+        return Err(Failure::new(
+            Outcome::UnknownWorkload,
+            "the workload has left the configuration",
+        ));
+    };
+    let decided = match verdict.outcome() {
+        None => Ok(()),
+        Some(outcome) => Err(Failure::new(outcome, &verdict)),
+    };
+    report.verdict(verdict);
+    decided
+}
+
+/// What the pod's policies of this moment say; `None` if the pod is not part of the configuration.
+pub(crate) fn verdict(pod: &Pod, connection: &Connection) -> Option<Verdict> {
+    let local = pod.local()?;
+    let connection = authorize::Connection {
+        peer: connection.peer.as_ref(),
+        source: connection.source_ip(),
+        destination: connection.authorized,
+    };
+    Some(authorize::decide(&local.policies, &connection))
+}
+
+/// Dials the application in the name of the client.
+///
+/// # Errors
+/// Those of [`dial::tcp`].
+pub(crate) async fn application(
+    pod: &Pod,
+    entry: &Connection,
+    address: SocketAddr,
+) -> Result<TcpStream, Failure> {
+    let client = entry.source_ip();
+    let keep = pod.worker.shared.config.sockets.keep_source;
+    // On loopback, and to itself, a pod would drop packets from an address that is not its own.
+    let kept_anyway =
+        address.ip().is_loopback() || client == address.ip() || client.is_ipv4() != address.is_ipv4();
+    if keep == KeepSource::Never || kept_anyway {
+        return dial::tcp(pod, Source::Any, address).await;
+    }
+    match dial::tcp(pod, Source::Transparent(client), address).await {
+        Err(failure) if failure.outcome == Outcome::SourceAddress && keep == KeepSource::Try => {
+            if !pod.source_unavailable.replace(true) {
+                tracing::warn!(pod = %pod.info.name, namespace = %pod.info.namespace, detail = %failure.detail,
+                    "applications of this pod see the pod's own address instead of their clients'; \
+                     set ENABLE_ORIG_SRC=true to refuse such connections");
+            }
+            dial::tcp(pod, Source::Any, address).await
+        }
+        result => result,
+    }
+}
+
+async fn relay(
+    pod: &Rc<Pod>,
+    entry: &Entry,
+    report: Report,
+    delivery: Delivery,
+    stream: Stream,
+    mut socket: TcpStream,
+) {
+    if delivery.proxy_header {
+        let service = delivery
+            .service
+            .as_ref()
+            .map(|service| Text::as_str(&service.key.hostname));
+        let header = proxy_protocol::header(entry.source, delivery.destination, entry.peer.as_ref(), service);
+        // A few hundred bytes into the empty send buffer of a new connection.
+        if let Err(error) = socket.write_all(&header).await {
+            let detail = format!("the application closed before the PROXY header: {error}");
+            return report.refuse(pod, &Failure::new(Outcome::ConnectFailed, detail));
+        }
+    }
+    let opened = report.open(pod);
+    let sides = Sides::inbound(stream, socket);
+    let ended = relay::run(sides, &entry.cut, |forth, back| {
+        opened.progress(pod, entry, forth, back)
+    })
+    .await;
+    opened.close(pod, report, entry, ended);
+}
+
+fn response_baggage(pod: &Pod, local: &Local) -> Option<HeaderValue> {
+    if !pod.worker.shared.config.traffic.response_baggage || local.baggage.is_empty() {
+        return None;
+    }
+    HeaderValue::from_maybe_shared(local.baggage.clone()).ok()
+}

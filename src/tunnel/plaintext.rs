@@ -1,0 +1,76 @@
+//! Connections to a pod from outside of the mesh, redirected to port 15006. The same policies decide as for peers of
+//! the mesh, for a client without an identity.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use adit_hbone::Failure;
+use adit_mesh::{Outcome, route};
+use adit_net::socket::original_destination;
+use tokio::net::TcpStream;
+
+use crate::inbound::{application, authorize};
+use crate::live::{Connection, Direction};
+use crate::pod::Pod;
+use crate::relay::{self, Sides};
+use crate::report::Report;
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
+    let mut report = Report::new(Direction::Plaintext, client);
+    let original = match original_destination(&socket) {
+        Ok(original) => original,
+        Err(error) => {
+            let detail = format!("no original destination: {error}");
+            return report.refuse(&pod, &Failure::new(Outcome::ConnectFailed, detail));
+        }
+    };
+    report.called(original);
+    let delivery = match deliver(&pod, original, &mut report).await {
+        Ok(delivery) => delivery,
+        Err(failure) => return refuse(&pod, &socket, report, &failure),
+    };
+    let entry = pod.table.enter(Connection {
+        authorized: delivery.authorized,
+        ..Connection::new(Direction::Plaintext, client, original)
+    });
+    *entry.service.borrow_mut() = delivery.service.clone();
+    entry.actual.set(Some(delivery.address));
+    let reached = async {
+        authorize(&pod, &entry, &mut report)?;
+        application(&pod, &entry, delivery.address).await
+    };
+    let reached = tokio::select! {
+        biased;
+        (outcome, detail) = entry.cut.wait() => Err(Failure::new(outcome, detail)),
+        reached = reached => reached,
+    };
+    match reached {
+        Err(failure) => refuse(&pod, &socket, report, &failure),
+        Ok(server) => {
+            let opened = report.open(&pod);
+            let sides = Sides::sockets(socket, server);
+            let ended = relay::run(sides, &entry.cut, |forth, back| {
+                opened.progress(&pod, &entry, forth, back)
+            })
+            .await;
+            opened.close(&pod, report, &entry, ended);
+        }
+    }
+}
+
+async fn deliver(pod: &Pod, original: SocketAddr, report: &mut Report) -> Result<route::Delivery, Failure> {
+    let local = pod.wait_local().await?;
+    report.local(&local.workload);
+    let registry = pod.worker.shared.store.load();
+    let delivery = route::accept_plaintext(&registry, &local.workload, original)
+        .map_err(|refusal| Failure::new(refusal.outcome, refusal.detail))?;
+    report.delivery(&delivery);
+    Ok(delivery)
+}
+
+fn refuse(pod: &Pod, socket: &TcpStream, report: Report, failure: &Failure) {
+    // Fails only if the client has left already.
+    let _ = adit_net::socket::reset(socket);
+    report.refuse(pod, failure);
+}

@@ -1,0 +1,327 @@
+//! One pod in one worker: its listeners, its HBONE pool and its connections.
+//!
+//! Usually a pod lives in one worker, its home. While that one is saturated the pod is started in another worker as
+//! well: an instance of its own, with listeners that share the ports.
+
+use std::cell::{Cell, RefCell};
+use std::net::{Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit_hbone::Failure;
+use adit_hbone::pool::Pool;
+use adit_hbone::server::Control;
+use adit_mesh::constants::{HBONE_PORT, OUTBOUND_PORT, PLAINTEXT_PORT};
+use adit_mesh::registry::Local;
+use adit_mesh::{Outcome, Text};
+use adit_net::socket::{ListenOptions, listen};
+use adit_net::{Namespace, listeners};
+use adit_pki::{Credentials, Held};
+use rustls::pki_types::CertificateDer;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::accept::{self, Stop};
+use crate::live::{Direction, Table};
+use crate::worker::Worker;
+use crate::{dial, inbound, outbound, plaintext};
+
+/// What the node agent tells about a pod.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PodInfo {
+    /// The pod's Kubernetes uid.
+    pub uid: Text,
+    /// Its name.
+    pub name: Text,
+    /// Its namespace in Kubernetes.
+    pub namespace: Text,
+    /// Its service account.
+    pub service_account: Text,
+}
+
+/// A pod's instance in a worker.
+pub struct Pod {
+    /// The worker that owns it.
+    pub worker: Rc<Worker>,
+    /// What the agent said.
+    pub info: PodInfo,
+    /// Its network namespace.
+    pub network: Namespace,
+    /// Its live connections.
+    pub table: Rc<Table>,
+    /// Its HBONE connections to peers.
+    pub pool: Pool,
+    /// The HBONE connections of its peers.
+    pub servers: RefCell<Vec<Server>>,
+    /// Ends its listeners.
+    pub stop: Stop,
+    /// The source address could not be kept, which was logged.
+    pub source_unavailable: Cell<bool>,
+    local: RefCell<Option<Seen>>,
+    certificate: RefCell<Option<Held>>,
+    listening: Cell<usize>,
+}
+
+/// A peer's HBONE connection to the pod.
+#[derive(Clone)]
+pub struct Server {
+    /// Ends it.
+    pub control: Control,
+    /// The peer's certificates.
+    pub chain: Rc<[CertificateDer<'static>]>,
+}
+
+/// The pod's part of a snapshot, looked up once per snapshot.
+struct Seen {
+    generation: u64,
+    local: Option<Arc<Local>>,
+}
+
+impl Pod {
+    /// Opens the pod's listeners and serves them until [`Pod::stop`] says otherwise.
+    ///
+    /// # Errors
+    /// A listener that cannot be opened; then none is left open.
+    pub fn start(worker: Rc<Worker>, info: PodInfo, network: Namespace) -> std::io::Result<Rc<Self>> {
+        let sockets = Listening::open(&worker, &network)?;
+        if let Err(error) = listeners::migrate_requests(&network) {
+            tracing::info!(pod = %info.name, namespace = %info.namespace, %error,
+                "connections that wait in the backlog will be reset when this tunnel is replaced");
+        }
+        let pod = Rc::new_cyclic(|pod| Self {
+            table: Rc::default(),
+            pool: Pool::new(dial::for_pool(pod.clone()), worker.hbone.clone()),
+            servers: RefCell::default(),
+            stop: Stop::default(),
+            source_unavailable: Cell::new(false),
+            local: RefCell::default(),
+            certificate: RefCell::default(),
+            listening: Cell::new(0),
+            worker: worker.clone(),
+            info,
+            network,
+        });
+        // Asks for the certificate now, if the workload is known already.
+        drop(pod.local());
+        for (direction, listener) in sockets.0 {
+            pod.listening.set(pod.listening.get() + 1);
+            let pod = pod.clone();
+            tokio::task::spawn_local(async move {
+                pod.listen(direction, listener).await;
+                pod.listening.set(pod.listening.get() - 1);
+            });
+        }
+        worker.pods.borrow_mut().insert(pod.info.uid.clone(), pod.clone());
+        Ok(pod)
+    }
+
+    async fn listen(self: &Rc<Self>, direction: Direction, listener: TcpListener) {
+        accept::run(&listener, self, |socket, client| {
+            let pod = self.clone();
+            match direction {
+                Direction::Outbound => drop(tokio::task::spawn_local(outbound::serve(pod, socket, client))),
+                Direction::Inbound => drop(tokio::task::spawn_local(inbound::serve(pod, socket, client))),
+                Direction::Plaintext => drop(tokio::task::spawn_local(plaintext::serve(pod, socket, client))),
+            }
+        })
+        .await;
+    }
+
+    /// Whether any listener is still open.
+    pub fn is_listening(&self) -> bool {
+        self.listening.get() > 0
+    }
+
+    /// The pod's part of the current snapshot; `None` while it is not part of the configuration.
+    pub fn local(&self) -> Option<Arc<Local>> {
+        let registry = self.worker.shared.store.load();
+        let generation = registry.generation();
+        if let Some(seen) = &*self.local.borrow()
+            && seen.generation == generation
+        {
+            return seen.local.clone();
+        }
+        let PodInfo {
+            namespace,
+            name,
+            service_account,
+            ..
+        } = &self.info;
+        let local = registry.local(namespace, name, service_account).cloned();
+        if let Some(local) = &local {
+            // The pod keeps its own hold on it.
+            drop(self.hold_certificate(local));
+        }
+        *self.local.borrow_mut() = Some(Seen {
+            generation,
+            local: local.clone(),
+        });
+        local
+    }
+
+    /// The pod's part of the configuration, waited for: until the first complete configuration has arrived, and
+    /// until it names this pod.
+    ///
+    /// # Errors
+    /// [`Outcome::NotReady`] or [`Outcome::UnknownWorkload`] after the configured time.
+    pub async fn wait_local(&self) -> Result<Arc<Local>, Failure> {
+        let store = &self.worker.shared.store;
+        if store.is_complete()
+            && let Some(local) = self.local()
+        {
+            return Ok(local);
+        }
+        let within = self.worker.shared.config.traffic.ready_timeout;
+        let mut changes = self.worker.shared.changes.clone();
+        let arrival = async {
+            loop {
+                changes.borrow_and_update();
+                if store.is_complete()
+                    && let Some(local) = self.local()
+                {
+                    return local;
+                }
+                if changes.changed().await.is_err() {
+                    // The source has ended, which it does only at the end of the process.
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        timeout(within, arrival)
+            .await
+            .map_err(|_| self.not_configured(within))
+    }
+
+    fn not_configured(&self, within: Duration) -> Failure {
+        let PodInfo {
+            namespace,
+            name,
+            service_account,
+            ..
+        } = &self.info;
+        if !self.worker.shared.store.is_complete() {
+            return Failure::new(
+                Outcome::NotReady,
+                format!("no complete configuration within {within:?}"),
+            );
+        }
+        Failure::new(
+            Outcome::UnknownWorkload,
+            format!(
+                "no workload {namespace}/{name} with service account {service_account} within {within:?}"
+            ),
+        )
+    }
+
+    /// The certificate of the pod's identity, waited for.
+    ///
+    /// # Errors
+    /// [`Outcome::NoCertificate`] after the configured time.
+    pub async fn credentials(&self, local: &Local) -> Result<Arc<Credentials>, Failure> {
+        let held = self.hold_certificate(local);
+        if let Some(credentials) = held.current() {
+            return Ok(credentials);
+        }
+        let within = self.worker.shared.config.traffic.ready_timeout;
+        held.wait(within)
+            .await
+            .map_err(|error| Failure::new(Outcome::NoCertificate, error))
+    }
+
+    /// The certificate, if there is one now.
+    pub fn current_credentials(&self) -> Option<Arc<Credentials>> {
+        self.certificate.borrow().as_ref().and_then(Held::current)
+    }
+
+    /// Asks for the certificate of the pod's identity, and keeps it while the pod lives.
+    fn hold_certificate(&self, local: &Local) -> Held {
+        let identity = &local.workload.identity;
+        let mut certificate = self.certificate.borrow_mut();
+        match &*certificate {
+            Some(held) if held.identity() == identity => held.clone(),
+            _ => {
+                let held = self.worker.shared.certificates.hold(identity);
+                *certificate = Some(held.clone());
+                held
+            }
+        }
+    }
+
+    /// Ends the pod's instance: its listeners stop (each when [`Stop`] and its successor allow), peers are told to
+    /// go, connections may finish until `deadline` and are then cut with `outcome`.
+    pub async fn end(self: Rc<Self>, deadline: Instant, outcome: Outcome) -> usize {
+        self.stop.at(deadline);
+        for server in self.servers.borrow().iter() {
+            server.control.drain();
+        }
+        let finished = async {
+            while self.is_listening() || !self.table.is_empty() {
+                tokio::select! {
+                    () = self.table.empty() => {}
+                    () = self.stop.progress() => {}
+                }
+            }
+        };
+        let cut = match timeout_at(deadline, finished).await {
+            Ok(()) => 0,
+            Err(_) => self
+                .table
+                .cut_all(outcome, "the deadline of the drain has passed"),
+        };
+        self.pool.retire();
+        for server in self.servers.borrow().iter() {
+            server
+                .control
+                .abort(Failure::new(outcome, "the pod's tunnel has ended"));
+        }
+        // What was cut still writes its log line.
+        let _ = timeout(LAST_WORDS, self.table.empty()).await;
+        let mut pods = self.worker.pods.borrow_mut();
+        if pods
+            .get(&self.info.uid)
+            .is_some_and(|current| Rc::ptr_eq(current, &self))
+        {
+            pods.remove(&self.info.uid);
+        }
+        cut
+    }
+}
+
+/// How long connections that were cut may take to notice it: a turn of the worker, with room for a busy one.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+struct Listening(Vec<(Direction, TcpListener)>);
+
+impl Listening {
+    fn open(worker: &Worker, network: &Namespace) -> std::io::Result<Self> {
+        let config = &worker.shared.config;
+        let options = ListenOptions {
+            reuse_port: true,
+            transparent: true,
+            options: config.sockets.local.clone(),
+            ..ListenOptions::default()
+        };
+        let open = |direction, port| {
+            let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+            let address = if config.traffic.ipv6 {
+                address
+            } else {
+                ([0, 0, 0, 0], port).into()
+            };
+            let named = |error: std::io::Error| {
+                std::io::Error::new(
+                    error.kind(),
+                    format!("cannot listen on {address} in the pod: {error}"),
+                )
+            };
+            let listener = listen(Some(network), address, &options).map_err(named)?;
+            Ok::<_, std::io::Error>((direction, TcpListener::from_std(listener)?))
+        };
+        Ok(Self(vec![
+            open(Direction::Outbound, OUTBOUND_PORT)?,
+            open(Direction::Inbound, HBONE_PORT)?,
+            open(Direction::Plaintext, PLAINTEXT_PORT)?,
+        ]))
+    }
+}

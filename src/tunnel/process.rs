@@ -1,0 +1,167 @@
+//! The process: what is started, in which order, and how it ends.
+//!
+//! The calling thread is the control runtime: configuration, certificates, the agent's socket and the servers for
+//! operators live here, so that a slow scrape never delays traffic. Traffic lives on the workers.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use adit_discovery::LocalSource;
+use adit_mesh::Text;
+use adit_mesh::registry::{LocalNode, Store};
+use adit_net::{namespace, rlimit};
+use adit_pki::manager::ManagerOptions;
+use adit_pki::{CertificateManager, LocalCa, TlsOptions, TrustStore};
+use adit_telemetry::access::AccessLog;
+use adit_telemetry::log::{Format, Log};
+use adit_telemetry::metrics::{Build, Metrics};
+use adit_telemetry::runtime::threads::Workers;
+use adit_telemetry::runtime::{drain, panics, signals::Signals};
+use adit_telemetry::server::readiness::Readiness;
+use anyhow::Context;
+use tokio::time::Instant;
+
+use crate::admin;
+use crate::cli::Args;
+use crate::config::{CertificateSource, Config, Environment, LogFormat, MeshSource};
+use crate::pods::PodManager;
+use crate::recheck;
+use crate::worker::{Shared, Worker};
+
+/// What the log may take to be written at the end.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Runs the tunnel until it is told to end.
+///
+/// # Errors
+/// Whatever keeps it from starting, named; nothing of it is half started then.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let config = Config::new(args, &Environment::of_this_process())?;
+    let format = match config.process.logging.format {
+        LogFormat::Plain => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    let log = Log::start(format, Some(&config.process.logging.levels), std::io::stdout())?;
+    panics::install();
+    let result = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the control runtime")?
+        .block_on(control(config, &log));
+    if let Err(error) = &result {
+        tracing::error!("{error:#}");
+    }
+    log.writer.flush(LAST_LINES);
+    result
+}
+
+async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
+    let mut signals = Signals::catch().context("cannot catch signals")?;
+    start_up(&config)?;
+    let readiness = Readiness::default();
+    let complete = readiness.block("configuration");
+    let metrics = Metrics::new(
+        &Build {
+            component: "ztunnel",
+            tag: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        &log.writer,
+    );
+    let certificates = certificates(&config)?;
+    let store = Arc::new(Store::new(LocalNode {
+        name: Text::from(config.node.name.as_deref().unwrap_or_default()),
+        network: Text::from(config.node.network.as_str()),
+        cluster: Text::from(config.node.cluster.as_str()),
+    }));
+    let MeshSource::File(path) = &config.mesh;
+    let source = LocalSource::new(path.clone(), store.clone());
+    let (changes, status) = (source.changed(), source.status());
+    let process = config.process.clone();
+    let agent_socket = config.agent_socket.clone();
+    let shared = Arc::new(Shared {
+        config,
+        store: store.clone(),
+        changes: changes.clone(),
+        certificates,
+        metrics: metrics.clone(),
+        access: AccessLog::new(log.writer.clone()),
+    });
+    let workers = start_workers(&shared)?;
+    let pods = PodManager::new(shared.clone(), workers.clone(), readiness.clone());
+    let (drain, draining) = drain::channel();
+    let (quit, mut quitting) = tokio::sync::mpsc::channel(1);
+    let state = admin::State {
+        shared: shared.clone(),
+        pods: pods.clone(),
+        status: status.clone(),
+    };
+    admin::serve(state, &process.ports, &log.levels, &readiness, quit, &draining)?;
+    drop(draining);
+
+    tokio::spawn(source.run());
+    tokio::spawn(admin::follow(shared.clone(), changes, status, complete));
+    let mut agent = pods.clone();
+    let agent = tokio::spawn(async move { adit_zds::client::run(&agent_socket, &mut agent).await });
+
+    tokio::select! {
+        signal = signals.next() => tracing::info!(?signal, "told to end"),
+        _ = quitting.recv() => tracing::info!("told to end by /quitquitquit"),
+    }
+    // A pod that the agent sends now belongs to our successor.
+    agent.abort();
+    let deadline = Instant::now() + process.drain_deadline;
+    tracing::info!(within = ?process.drain_deadline, "draining connections");
+    tokio::select! {
+        cut = pods.shutdown(deadline) => tracing::info!(connections_cut = cut, "drained"),
+        () = signals.impatient() => tracing::warn!("interrupted again: ending at once"),
+    }
+    drain.start(Instant::now() + LAST_LINES);
+    let _ = tokio::time::timeout(LAST_LINES, drain.finished()).await;
+    Ok(())
+}
+
+fn start_up(config: &Config) -> anyhow::Result<()> {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "adit tunnel");
+    for unsupported in &config.unsupported {
+        tracing::warn!("{unsupported}");
+    }
+    namespace::check_privileges()?;
+    match rlimit::raise_open_files() {
+        Ok(limit) => tracing::debug!(?limit, "open files"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
+    Ok(())
+}
+
+fn certificates(config: &Config) -> anyhow::Result<CertificateManager> {
+    let settings = &config.certificates;
+    let CertificateSource::LocalCa(directory) = &settings.source;
+    let trust = TrustStore::open(&settings.trust_options())?;
+    // Following ends with the process.
+    std::mem::forget(trust.follow_files());
+    let issuer = LocalCa::open_or_create(directory, settings.ttl, SystemTime::now())?;
+    let tls = TlsOptions {
+        compliance: settings.compliance,
+        ..TlsOptions::default()
+    };
+    Ok(CertificateManager::new(
+        Arc::new(issuer),
+        &trust,
+        ManagerOptions {
+            tls,
+            ..ManagerOptions::default()
+        },
+    ))
+}
+
+fn start_workers(shared: &Arc<Shared>) -> anyhow::Result<Arc<Workers>> {
+    let decided = &shared.config.process.workers;
+    let workers = Workers::start(decided.count, "adit-worker").context("cannot start the worker threads")?;
+    tracing::info!(workers = decided.count, reason = %decided.reason, "workers started");
+    for handle in workers.handles() {
+        let shared = shared.clone();
+        handle.spawn(move || recheck::run(Worker::install(shared)))?;
+    }
+    shared.metrics.watch_workers(workers.handles());
+    Ok(Arc::new(workers))
+}

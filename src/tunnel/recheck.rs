@@ -1,0 +1,115 @@
+//! Deciding live connections again when what they were allowed by has changed: policies, the workload and what is
+//! attached to it, revocations. A connection that lost is closed, and its log line says by what.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use adit_hbone::Failure;
+use adit_mesh::Outcome;
+use adit_mesh::registry::Local;
+
+use crate::inbound;
+use crate::live::Direction;
+use crate::pod::Pod;
+use crate::worker::Worker;
+
+/// Follows the changes for as long as the worker lives.
+pub async fn run(worker: Rc<Worker>) {
+    let mut changes = worker.shared.changes.clone();
+    let mut revocations = worker.shared.certificates.revocation_changes();
+    let mut decided = Decided::default();
+    loop {
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                decided.policies(&worker);
+            }
+            changed = revocations.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                cut_revoked(&worker);
+            }
+        }
+    }
+}
+
+/// By what each pod's connections were last decided, so that a change elsewhere in the mesh costs a comparison.
+#[derive(Default)]
+struct Decided(std::collections::HashMap<adit_mesh::Text, Option<Arc<Local>>>);
+
+impl Decided {
+    fn policies(&mut self, worker: &Worker) {
+        let pods: Vec<_> = worker.pods.borrow().values().cloned().collect();
+        self.0.retain(|uid, _| worker.pods.borrow().contains_key(uid));
+        for pod in pods {
+            let local = pod.local();
+            let before = self.0.insert(pod.info.uid.clone(), local.clone());
+            if !before.is_some_and(|before| same(&before, &local)) {
+                cut_denied(&pod);
+            }
+        }
+    }
+}
+
+fn same(before: &Option<Arc<Local>>, now: &Option<Arc<Local>>) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => {
+            Arc::ptr_eq(&before.policies, &now.policies) && Arc::ptr_eq(&before.workload, &now.workload)
+        }
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn cut_denied(pod: &Pod) {
+    for connection in pod.table.snapshot() {
+        if connection.direction == Direction::Outbound {
+            continue;
+        }
+        // A workload that left the configuration while its pod lives has no policies that could allow anything.
+        let reason = match inbound::verdict(pod, &connection) {
+            Some(verdict) if verdict.is_allowed() => continue,
+            Some(verdict) => verdict.to_string(),
+            None => "the workload has left the configuration".to_owned(),
+        };
+        connection.cut.now(Outcome::PolicyChanged, reason);
+    }
+}
+
+/// Also closes the tunnels themselves: what is not used by anybody now must not be used later.
+fn cut_revoked(worker: &Worker) {
+    let pods: Vec<_> = worker.pods.borrow().values().cloned().collect();
+    for pod in pods {
+        let Some(credentials) = pod.current_credentials() else {
+            continue;
+        };
+        let detail = "the peer's certificate was revoked while the connection lived";
+        for connection in pod.table.snapshot() {
+            let revoked = connection
+                .chain
+                .borrow()
+                .as_ref()
+                .is_some_and(|chain| credentials.is_revoked(chain));
+            if revoked {
+                connection.cut.now(Outcome::CertificateRevoked, detail);
+            }
+        }
+        let failure = Failure::new(Outcome::CertificateRevoked, detail);
+        for server in pod
+            .servers
+            .borrow()
+            .iter()
+            .filter(|server| credentials.is_revoked(&server.chain))
+        {
+            server.control.abort(failure.clone());
+        }
+        for (_, connection) in pod.pool.connections() {
+            if credentials.is_revoked(connection.peer()) {
+                connection.abort(failure.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! What is told about a connection, however it ended: one access-log line and its metrics. Whoever serves a
+//! connection fills the report in as it learns, and ends it by [`Report::refuse`] or by [`Report::open`] and
+//! [`Opened::close`]; a report that is dropped without either is a defect, and counts as the tunnel's end.
+
+use std::cell::Cell;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use adit_hbone::Failure;
+use adit_hbone::headers::baggage;
+use adit_hbone::headers::forwarded;
+use adit_hbone::headers::traceparent::Traceparent;
+use adit_hbone::headers::{BAGGAGE, FORWARDED, TRACEPARENT};
+use adit_hbone::transport::PeerChain;
+use adit_mesh::authorize::{Decision, Verdict};
+use adit_mesh::route::{Delivery, Hop, Route};
+use adit_mesh::{Identity, Outcome, Service, ServiceKey, Text, Workload};
+use adit_telemetry::access::{Party, Record};
+use adit_telemetry::metrics::{Connection as Labels, PairMetrics, SecurityPolicy};
+use http::HeaderMap;
+
+use crate::live::{Connection, Direction};
+use crate::pod::Pod;
+use crate::relay::Ended;
+
+/// What is known about a connection.
+pub struct Report {
+    direction: Direction,
+    started: Instant,
+    client: SocketAddr,
+    called: Option<SocketAddr>,
+    hbone: Option<SocketAddr>,
+    source: Option<Arc<Workload>>,
+    source_identity: Option<Identity>,
+    destination: Option<Arc<Workload>>,
+    destination_identity: Option<Identity>,
+    service: Option<Arc<Service>>,
+    /// What the peer says about itself; used only where the registry does not know it.
+    claims: Option<String>,
+    trace: Option<Traceparent>,
+    policy: Option<Verdict>,
+}
+
+impl Report {
+    /// A report of a connection that was accepted now.
+    pub fn new(direction: Direction, client: SocketAddr) -> Self {
+        Self {
+            direction,
+            started: Instant::now(),
+            client,
+            called: None,
+            hbone: None,
+            source: None,
+            source_identity: None,
+            destination: None,
+            destination_identity: None,
+            service: None,
+            claims: None,
+            trace: None,
+            policy: None,
+        }
+    }
+
+    /// What the client called.
+    pub fn called(&mut self, address: SocketAddr) {
+        self.called = Some(address);
+    }
+
+    /// The pod's own workload.
+    pub fn local(&mut self, workload: &Arc<Workload>) {
+        match self.direction {
+            Direction::Outbound => self.source = Some(workload.clone()),
+            Direction::Inbound | Direction::Plaintext => self.destination = Some(workload.clone()),
+        }
+    }
+
+    /// Where the connection goes.
+    pub fn route(&mut self, route: &Route) {
+        self.hbone = None;
+        match route {
+            Route::Passthrough { address, service } => {
+                self.called = Some(*address);
+                self.service.clone_from(service);
+                self.destination = None;
+            }
+            Route::Direct(hop) => self.hop(hop),
+            Route::Hbone(tunnelled) => {
+                self.hop(&tunnelled.hop);
+                self.hbone = Some(tunnelled.hop.address);
+            }
+            // Of several attempts the last that named an endpoint says more.
+            Route::Refuse(refusal) => {
+                self.service = refusal.service.clone().or(self.service.take());
+                self.destination = refusal.workload.clone().or(self.destination.take());
+            }
+        }
+    }
+
+    fn hop(&mut self, hop: &Hop) {
+        self.called = Some(hop.target);
+        self.service.clone_from(&hop.service);
+        self.destination = Some(hop.destination.as_ref().unwrap_or(&hop.peer).clone());
+    }
+
+    /// The tunnel to the destination is up, and these are the certificates that its end proved itself with.
+    pub fn tunnel(&mut self, peer: &PeerChain) {
+        self.destination_identity = peer.first().and_then(|leaf| adit_pki::peer_identity(leaf).ok());
+        self.source_identity = self.source.as_ref().map(|workload| workload.identity.clone());
+    }
+
+    /// The connection came through a tunnel that ends at `socket`, whose other end proved this identity.
+    pub fn tunnelled_from(&mut self, identity: &Identity, socket: SocketAddr) {
+        self.source_identity = Some(identity.clone());
+        self.hbone = Some(socket);
+    }
+
+    /// What the CONNECT says about itself. Headers that cannot be read are ignored: they decide nothing.
+    pub fn headers(&mut self, headers: &HeaderMap) {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        self.trace = text(TRACEPARENT).and_then(|value| Traceparent::parse(value).ok());
+        self.claims = text(BAGGAGE).map(str::to_owned);
+        if let Some(Ok(forwarded)) = text(FORWARDED).map(forwarded::parse)
+            && let Some(client) = forwarded.client
+            && client.ip() == self.client.ip()
+        {
+            // The port of the application's own socket; the address is the tunnel's either way.
+            self.client = client;
+        }
+    }
+
+    /// The place in a trace.
+    pub fn trace(&mut self, trace: Traceparent) {
+        self.trace = Some(trace);
+    }
+
+    /// How the connection is delivered to the pod.
+    pub fn delivery(&mut self, delivery: &Delivery) {
+        self.called = Some(delivery.authorized);
+        self.service.clone_from(&delivery.service);
+    }
+
+    /// What the pod's policies say. Where none restricts anything there is nothing to tell.
+    pub fn verdict(&mut self, verdict: Verdict) {
+        let silent = verdict.decision == Decision::Allowed { by: None } && verdict.dry_run.is_empty();
+        self.policy = Some(verdict).filter(|_| !silent);
+    }
+
+    /// The service that was called, as far as it is known.
+    pub fn service(&self) -> Option<&ServiceKey> {
+        self.service.as_ref().map(|service| &service.key)
+    }
+
+    /// Ends the report of a connection that was not established.
+    pub fn refuse(mut self, pod: &Pod, failure: &Failure) {
+        let worker = &pod.worker;
+        self.attribute(pod);
+        let direction = self.direction.reported();
+        worker.shared.metrics.refused(failure.outcome, direction);
+        self.pair(pod).failed(failure.outcome);
+        if failure.outcome == Outcome::CertificateRevoked {
+            worker.shared.metrics.revoked[direction].inc();
+        }
+        self.log(pod, failure.outcome, Some(&failure.detail), 0, 0);
+    }
+
+    /// The connection is established.
+    pub fn open(&self, pod: &Pod) -> Opened {
+        let mut attributed = self.attribution();
+        attributed.complete(pod, self);
+        let pair = worker_pair(pod, &attributed);
+        pair.opened();
+        pod.worker.shared.metrics.sockets_open[self.direction.reported()].inc();
+        Opened {
+            pair,
+            started: self.started,
+            first_byte: Cell::new(false),
+            direction: self.direction,
+        }
+    }
+
+    fn pair(&self, pod: &Pod) -> Arc<PairMetrics> {
+        worker_pair(pod, &self.attribution())
+    }
+
+    /// Names the client as far as the registry knows it.
+    fn attribute(&mut self, pod: &Pod) {
+        let mut labels = self.attribution();
+        labels.complete(pod, self);
+        self.source = labels.0.source;
+    }
+
+    fn attribution(&self) -> Attribution {
+        let security = match (&self.source_identity, self.hbone) {
+            (Some(_), Some(_)) => SecurityPolicy::MutualTls,
+            _ => SecurityPolicy::Unknown,
+        };
+        Attribution(Labels {
+            direction: self.direction.reported(),
+            security,
+            source: self.source.clone(),
+            source_identity: self.source_identity.clone(),
+            destination: self.destination.clone(),
+            service: self.service.clone(),
+        })
+    }
+
+    fn log(&self, pod: &Pod, outcome: Outcome, error: Option<&str>, forth: u64, back: u64) {
+        let error = error.as_ref().map(|error| error as &dyn Display);
+        let hbone = self.hbone.as_ref().map(|address| address as &dyn Display);
+        pod.worker.shared.access.write(&Record {
+            source: Party {
+                address: Some(self.client),
+                workload: self.source.as_deref(),
+                identity: self.source_identity.as_ref(),
+            },
+            destination: Party {
+                address: self.called,
+                workload: self.destination.as_deref(),
+                identity: self.destination_identity.as_ref(),
+            },
+            hbone_address: hbone,
+            service: self.service.as_deref(),
+            request_bytes: forth,
+            response_bytes: back,
+            duration: self.started.elapsed(),
+            error,
+            policy: self.policy.as_ref().map(|policy| policy as &dyn Display),
+            trace: self.trace.as_ref().map(|trace| trace as &dyn Display),
+            ..Record::new(self.direction.reported(), outcome, None)
+        });
+    }
+}
+
+struct Attribution(Labels);
+
+impl Attribution {
+    /// Looks the client of an inbound connection up by its address. Only a workload whose identity is the one that
+    /// the peer proved is believed; a peer that is not in the registry is described by its own words.
+    fn complete(&mut self, pod: &Pod, report: &Report) {
+        if report.direction == Direction::Outbound || self.0.source.is_some() {
+            return;
+        }
+        let registry = pod.worker.shared.store.load();
+        let network = &registry.node().network;
+        let found = registry.workload_at(network, report.client.ip());
+        self.0.source = found
+            .filter(|workload| {
+                report
+                    .source_identity
+                    .as_ref()
+                    .is_none_or(|proved| *proved == workload.identity)
+            })
+            .cloned()
+            .or_else(|| claimed(report));
+    }
+}
+
+/// The workload that a peer says it is, with the identity that it proved.
+fn claimed(report: &Report) -> Option<Arc<Workload>> {
+    let identity = report.source_identity.as_ref()?;
+    let baggage = baggage::parse([report.claims.as_deref()?]).ok()?;
+    let text = |value: Option<&str>| Text::from(value.unwrap_or_default());
+    let mut workload = Workload::new(
+        Text::empty(),
+        text(baggage.workload),
+        identity.trust_domain().clone(),
+        identity.namespace().clone(),
+        identity.service_account().clone(),
+    )
+    .ok()?;
+    workload.workload_name = text(baggage.workload);
+    workload.canonical_name = text(baggage.service);
+    workload.canonical_revision = text(baggage.revision);
+    workload.cluster = text(baggage.cluster);
+    workload.locality.region = text(baggage.region);
+    workload.locality.zone = text(baggage.zone);
+    Some(Arc::new(workload))
+}
+
+fn worker_pair(pod: &Pod, attribution: &Attribution) -> Arc<PairMetrics> {
+    pod.worker.pairs.borrow_mut().pair(&attribution.0)
+}
+
+/// An established connection, as metrics see it.
+pub struct Opened {
+    pair: Arc<PairMetrics>,
+    started: Instant,
+    first_byte: Cell<bool>,
+    direction: Direction,
+}
+
+impl Opened {
+    /// Bytes went from the client (`forth`) and to it (`back`).
+    pub fn progress(&self, pod: &Pod, connection: &Connection, forth: u64, back: u64) {
+        let counters = &connection.counters;
+        counters.forth.set(counters.forth.get() + forth);
+        counters.back.set(counters.back.get() + back);
+        self.pair.request_bytes(forth);
+        self.pair.response_bytes(back);
+        if back > 0 && !self.first_byte.replace(true) {
+            let metrics = &pod.worker.shared.metrics;
+            metrics.first_byte[self.direction.reported()].observe(self.started.elapsed());
+        }
+    }
+
+    /// Ends the report.
+    pub fn close(self, pod: &Pod, mut report: Report, connection: &Connection, ended: Ended) {
+        let Ended { outcome, detail } = ended;
+        self.pair.closed(outcome);
+        let metrics = &pod.worker.shared.metrics;
+        metrics.sockets_open[self.direction.reported()].dec();
+        if outcome == Outcome::CertificateRevoked {
+            metrics.revoked[self.direction.reported()].inc();
+        }
+        report.attribute(pod);
+        let detail = detail.as_deref().filter(|_| !outcome.is_success());
+        let (forth, back) = (connection.counters.forth.get(), connection.counters.back.get());
+        report.log(pod, outcome, detail, forth, back);
+    }
+}
