@@ -17,6 +17,7 @@ use crate::Direction;
 use crate::log::Writer;
 use crate::log::format::{Format, Line};
 use crate::log::layer::{level_name, with_buffer};
+use crate::outcomes;
 
 /// The scope of the access log, by which its level is set.
 pub const SCOPE: &str = "access";
@@ -101,13 +102,12 @@ impl<'a> Record<'a> {
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     writer: Writer,
-    format: Format,
 }
 
 impl AccessLog {
-    /// Writes to `writer` in `format`.
-    pub fn new(writer: Writer, format: Format) -> Self {
-        Self { writer, format }
+    /// Writes to `writer`, in its format.
+    pub fn new(writer: Writer) -> Self {
+        Self { writer }
     }
 
     /// Writes the line of a connection that has just ended, unless the level of [`SCOPE`] hides it. Never blocks.
@@ -119,7 +119,7 @@ impl AccessLog {
         if said {
             with_buffer(|buffer| {
                 self.writer
-                    .append(format(buffer, self.format, record, SystemTime::now()));
+                    .append(format(buffer, self.writer.format(), record, SystemTime::now()));
             });
         }
     }
@@ -168,7 +168,7 @@ fn ending(line: &mut Line<'_>, record: &Record<'_>) {
             None => line.quoted("error", facts.text),
         }
     }
-    line.quoted("outcome", record.outcome.name());
+    line.quoted("outcome", outcomes::name(record.outcome));
     line.quoted("response_flags", facts.response_flags);
     if let Some(policy) = record.policy {
         line.quoted("policy", policy);

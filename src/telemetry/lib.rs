@@ -11,6 +11,7 @@ pub mod access;
 pub mod direction;
 pub mod log;
 pub mod metrics;
+mod outcomes;
 pub mod runtime;
 pub mod server;
 

@@ -39,8 +39,6 @@ pub struct Log {
     pub writer: Writer,
     /// What is said; can be changed at any time.
     pub levels: Levels,
-    /// How lines look.
-    pub format: Format,
     /// Writes what is left when it is dropped: keep it until the very end of `main`.
     pub flush: Flush,
 }
@@ -56,16 +54,15 @@ impl Log {
         sink: impl Write + Send + 'static,
     ) -> Result<Self, LogError> {
         let (filter, levels) = Levels::new(directives)?;
-        let (writer, flush) = Writer::start(sink).map_err(LogError::Thread)?;
+        let (writer, flush) = Writer::start(format, sink).map_err(LogError::Thread)?;
         tracing_subscriber::registry()
             .with(filter)
-            .with(layer::LogLayer::new(writer.clone(), format))
+            .with(layer::LogLayer::new(writer.clone()))
             .try_init()
             .map_err(|_| LogError::Started)?;
         Ok(Self {
             writer,
             levels,
-            format,
             flush,
         })
     }

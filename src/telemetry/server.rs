@@ -25,8 +25,9 @@ use tokio::task::JoinSet;
 
 use crate::runtime::drain::DrainWatcher;
 
+pub use hyper::StatusCode;
 pub use readiness::{Blocker, Readiness};
-pub use router::{Handler, Request, Response, Router};
+pub use router::{Handler, Request, Response, Router, json, text, with_type};
 
 /// Nobody who is honest needs longer to send the head of a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(2);

@@ -11,7 +11,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::format::{Format, Line};
+use super::format::Line;
 use super::writer::Writer;
 
 thread_local! {
@@ -22,13 +22,12 @@ thread_local! {
 #[derive(Debug)]
 pub struct LogLayer {
     writer: Writer,
-    format: Format,
 }
 
 impl LogLayer {
-    /// Writes to `writer` in `format`.
-    pub fn new(writer: Writer, format: Format) -> Self {
-        Self { writer, format }
+    /// Writes to `writer`, in its format.
+    pub fn new(writer: Writer) -> Self {
+        Self { writer }
     }
 }
 
@@ -38,7 +37,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             let metadata = event.metadata();
             let mut line = Line::begin(
                 buffer,
-                self.format,
+                self.writer.format(),
                 SystemTime::now(),
                 level_name(*metadata.level()),
                 scope(metadata.target()),

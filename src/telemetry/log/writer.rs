@@ -12,7 +12,9 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::format::{Format, Line};
 
 /// What may wait to be written, in bytes: about 15,000 access lines.
 pub const CAPACITY: usize = 8 << 20;
@@ -32,6 +34,7 @@ pub struct Writer {
 
 #[derive(Debug)]
 struct Shared {
+    format: Format,
     buffers: [Mutex<Lines>; BUFFERS],
     capacity: usize,
     waiting: AtomicUsize,
@@ -49,20 +52,25 @@ struct Lines {
 }
 
 impl Writer {
-    /// Starts the thread that writes to `sink`.
+    /// Starts the thread that writes to `sink`. Lines are in `format`.
     ///
     /// # Errors
     /// The kernel gave no thread.
-    pub fn start(sink: impl Write + Send + 'static) -> io::Result<(Self, Flush)> {
-        Self::with_capacity(CAPACITY, sink)
+    pub fn start(format: Format, sink: impl Write + Send + 'static) -> io::Result<(Self, Flush)> {
+        Self::with_capacity(format, CAPACITY, sink)
     }
 
     /// [`Self::start`] with another capacity, in bytes.
     ///
     /// # Errors
     /// The kernel gave no thread.
-    pub fn with_capacity(capacity: usize, sink: impl Write + Send + 'static) -> io::Result<(Self, Flush)> {
+    pub fn with_capacity(
+        format: Format,
+        capacity: usize,
+        sink: impl Write + Send + 'static,
+    ) -> io::Result<(Self, Flush)> {
         let shared = Arc::new(Shared {
+            format,
             buffers: std::array::from_fn(|_| Mutex::default()),
             capacity,
             waiting: AtomicUsize::new(0),
@@ -82,20 +90,31 @@ impl Writer {
         Ok((writer.clone(), Flush { writer }))
     }
 
+    /// How lines look.
+    pub fn format(&self) -> Format {
+        self.shared.format
+    }
+
     /// Appends a line, which ends with its line feed; false if it was dropped for want of room.
     pub fn append(&self, line: &[u8]) -> bool {
         let shared = &self.shared;
-        let waited = shared.waiting.fetch_add(line.len(), Ordering::AcqRel);
-        if waited + line.len() > shared.capacity {
-            shared.waiting.fetch_sub(line.len(), Ordering::AcqRel);
+        let room = |waiting: usize| {
+            let sum = waiting.checked_add(line.len())?;
+            (sum <= shared.capacity).then_some(sum)
+        };
+        let Ok(waited) = shared
+            .waiting
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
+        else {
             shared.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
-        }
+        };
         let mut lines = lock(&shared.buffers[own_buffer()]);
         lines.bytes.extend_from_slice(line);
         lines.count += 1;
         drop(lines);
-        // Only the first line after a pause has to wake the thread: it takes everything before it parks.
+        // Only the first line after a pause has to wake the thread: it parks when nothing waits, and what is
+        // counted but not yet in its buffer does wait.
         if waited == 0 {
             self.thread.unpark();
         }
@@ -147,11 +166,17 @@ fn write_all(shared: &Shared, mut sink: impl Write) {
     let mut reported = 0;
     loop {
         *lock(&shared.idle) = false;
-        let wrote = shared.buffers.iter().fold(false, |wrote, buffer| {
-            write_one(shared, buffer, &mut spare, &mut sink) || wrote
-        });
+        let mut wrote = false;
+        for buffer in &shared.buffers {
+            wrote |= write_one(shared, buffer, &mut spare, &mut sink);
+        }
         report_dropped(shared, &mut reported, &mut sink);
         if wrote {
+            continue;
+        }
+        if shared.waiting.load(Ordering::Acquire) > 0 {
+            // A line is counted and will be in its buffer in a moment.
+            std::thread::yield_now();
             continue;
         }
         *lock(&shared.idle) = true;
@@ -160,9 +185,7 @@ fn write_all(shared: &Shared, mut sink: impl Write) {
             return;
         }
         // An unpark since the buffers were looked at makes this return at once.
-        if shared.waiting.load(Ordering::Acquire) == 0 {
-            std::thread::park();
-        }
+        std::thread::park();
     }
 }
 
@@ -189,12 +212,12 @@ fn write_one(shared: &Shared, buffer: &Mutex<Lines>, spare: &mut Vec<u8>, sink: 
 fn report_dropped(shared: &Shared, reported: &mut u64, sink: &mut impl Write) {
     let dropped = shared.dropped.load(Ordering::Relaxed);
     if dropped > *reported && shared.waiting.load(Ordering::Relaxed) < shared.capacity / 2 {
+        let mut buffer = String::new();
+        let mut line = Line::begin(&mut buffer, shared.format, SystemTime::now(), "warn", "log");
+        line.message("log lines were dropped: the log could not keep up");
+        line.number("dropped", dropped - *reported);
         // If it cannot be written, the number is still right.
-        let _ = writeln!(
-            sink,
-            "[{} log lines dropped: the log could not keep up]",
-            dropped - *reported
-        );
+        let _ = sink.write_all(line.end());
         *reported = dropped;
     }
 }

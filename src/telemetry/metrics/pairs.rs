@@ -260,6 +260,9 @@ impl Hash for ByLabels {
     }
 }
 
+/// A counter that is never split by how connections ended.
+type Counted = fn(&PairMetrics) -> &AtomicU64;
+
 impl Collector for Pairs {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         // Cloned, so that a worker with a new pair never waits for a scrape.
@@ -269,7 +272,7 @@ impl Collector for Pairs {
             .keys()
             .map(|series| Arc::clone(&series.0))
             .collect();
-        let plain: [(&str, &str, fn(&PairMetrics) -> &AtomicU64); 3] = [
+        let plain: [(&str, &str, Counted); 3] = [
             (
                 "istio_tcp_connections_opened",
                 "TCP connections opened.",

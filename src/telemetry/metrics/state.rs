@@ -18,6 +18,7 @@ use super::labels::Displayed;
 use super::{Build, PoolMetrics};
 use crate::Direction;
 use crate::log;
+use crate::outcomes;
 use crate::runtime::panics;
 use crate::runtime::threads::WorkerHandle;
 
@@ -53,8 +54,8 @@ impl Collector for Refusals {
                 let count = self.counts[direction as usize][outcome as usize].load(Ordering::Relaxed);
                 if count > 0 {
                     let labels = [
-                        ("outcome", outcome.name()),
-                        ("direction", direction.as_str().to_owned()),
+                        ("outcome", outcomes::name(outcome)),
+                        ("direction", direction.as_str()),
                     ];
                     counter(&mut family, &labels, count)?;
                 }

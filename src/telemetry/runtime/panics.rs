@@ -7,17 +7,25 @@ use std::any::Any;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// The scope of its lines.
+const SCOPE: &str = "panic";
+
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// Logs and counts every panic of the process from now on. Calling it again changes nothing.
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|panic| {
+        let earlier = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
             COUNT.fetch_add(1, Ordering::Relaxed);
+            if !tracing::enabled!(target: SCOPE, tracing::Level::ERROR) {
+                // There is no log (yet, or any more), and a defect that nobody hears of is worse than a stray line.
+                return earlier(panic);
+            }
             let thread = std::thread::current();
             tracing::error!(
-                target: "panic",
+                target: SCOPE,
                 thread = thread.name().unwrap_or("unnamed"),
                 location = panic.location().map(tracing::field::display),
                 "a defect: {}",

@@ -97,7 +97,9 @@ pub enum InvalidWorkers {
         value: String,
     },
     /// Not an amount of CPU.
-    #[error("{variable}={value:?}: give an amount of CPU above 0, such as 2, 1.5 or 500m")]
+    #[error(
+        "{variable}={value:?}: give an amount of CPU above 0 (and at most {MOST_WORKERS}), such as 2, 1.5 or 500m"
+    )]
     Quantity {
         /// The variable.
         variable: &'static str,
@@ -195,7 +197,9 @@ fn quantity(variable: &'static str, value: &str) -> Result<usize, InvalidWorkers
     // `f64` would also take "inf", "nan" and exponents.
     let plain = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
     match number.parse::<f64>() {
-        Ok(amount) if plain && amount > 0.0 => Ok((amount / divisor).ceil() as usize),
+        Ok(amount) if plain && amount > 0.0 && amount / divisor <= MOST_WORKERS as f64 => {
+            Ok((amount / divisor).ceil() as usize)
+        }
         _ => Err(InvalidWorkers::Quantity {
             variable,
             value: value.to_owned(),
@@ -333,7 +337,18 @@ mod tests {
             let expected = Err(InvalidWorkers::Threads { value: value.into() });
             assert_eq!(decided(|s| s.worker_threads = text(value)), expected);
         }
-        for value in ["0", "-1", "inf", "nan", "1e3", "m", "2 cores", "1..2"] {
+        for value in [
+            "0",
+            "-1",
+            "inf",
+            "nan",
+            "1e3",
+            "m",
+            "2 cores",
+            "1..2",
+            "4097",
+            "99999999999999999999",
+        ] {
             let expected = Err(InvalidWorkers::Quantity {
                 variable: CPU_LIMIT,
                 value: value.into(),

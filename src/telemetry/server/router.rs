@@ -167,7 +167,13 @@ impl Router {
             return text(StatusCode::FORBIDDEN, words);
         }
         let Some(page) = self.pages.get(head.uri.path()) else {
-            return text(StatusCode::NOT_FOUND, self.list());
+            return match head.uri.path() {
+                "/" => text(StatusCode::OK, self.list()),
+                path => text(
+                    StatusCode::NOT_FOUND,
+                    format!("there is no page {path}; these are:\n{}", self.list()),
+                ),
+            };
         };
         let is_head = head.method == Method::HEAD && page.method == Method::GET;
         if head.method != page.method && !is_head {
@@ -191,7 +197,7 @@ impl Router {
     /// The pages and what they are, one a line.
     fn list(&self) -> String {
         let widest = self.pages.keys().map(|path| path.len()).max().unwrap_or_default();
-        let mut list = String::from("there is no such page; these are:\n");
+        let mut list = String::new();
         for (path, page) in &self.pages {
             list.push_str(&format!(
                 "  {:4} {path:widest$}  {}\n",

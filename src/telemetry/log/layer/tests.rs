@@ -5,6 +5,7 @@ use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
+use crate::log::format::Format;
 use crate::log::levels::{InvalidLevels, Levels};
 
 #[derive(Clone, Default)]
@@ -27,9 +28,9 @@ impl Write for Memory {
 /// What the log has after `speak`, without the timestamps.
 fn logged(format: Format, directives: Option<&str>, speak: impl FnOnce(&Levels)) -> String {
     let memory = Memory::default();
-    let (writer, _flush) = Writer::start(memory.clone()).expect("a thread");
+    let (writer, _flush) = Writer::start(format, memory.clone()).expect("a thread");
     let (filter, levels) = Levels::new(directives).expect("valid levels");
-    let layer = LogLayer::new(writer.clone(), format);
+    let layer = LogLayer::new(writer.clone());
     let subscriber = tracing_subscriber::registry().with(filter).with(layer);
     tracing::subscriber::with_default(subscriber, || speak(&levels));
     assert!(writer.flush(Duration::from_secs(60)));
