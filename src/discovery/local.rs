@@ -5,6 +5,30 @@
 //! rejects itself and nothing else: its last good version stays, and without one it is refused by name. A file that is not
 //! of this format at all changes nothing.
 //!
+//! ```yaml
+//! workloads:
+//! - namespace: bank              # required
+//!   name: payments-1
+//!   uid: c1//Pod/bank/payments-1 # else <clusterId>//Pod/<namespace>/<name>
+//!   serviceAccount: payments     # else default
+//!   workloadIps: [10.0.1.5]
+//!   protocol: HBONE              # else TCP
+//!   node: node-1
+//!   services: {bank/ledger.bank.svc.cluster.local: {80: 8080}}
+//!   authorizationPolicies: [istio-system/strict]
+//! services:
+//! - namespace: bank              # required
+//!   hostname: ledger.bank.svc.cluster.local # required
+//!   vips: [/10.96.0.10]          # <network>/<address>
+//!   ports: {80: 8080}            # a target of 0 is a named port
+//! policies:                      # every key but dryRun is required, and no other is known
+//! - name: ledger
+//!   namespace: bank
+//!   scope: Namespace             # or Global, WorkloadSelector
+//!   action: Allow                # or Deny
+//!   rules: [[[{principals: [{Exact: cluster.local/ns/bank/sa/payments}]}]]]
+//! ```
+//!
 //! Whoever writes the file should write another and rename it over this one, as every editor and Kubernetes do: of a
 //! file that is written in place, the half that is there counts.
 
@@ -87,22 +111,24 @@ impl LocalSource {
         }
     }
 
-    /// Loads the file now and after each change, for ever. A load that fails is reported in the status.
-    ///
-    /// # Panics
-    /// If the runtime is shut down while the file is read.
+    /// Loads the file now and after each change, until the runtime ends. A load that fails is reported in the status,
+    /// and the next change is the next chance.
     pub async fn run(mut self) {
         let mut watcher = Watcher::new(&self.path);
         loop {
             // A file of a large mesh takes seconds to read, which must not hold up who else runs here.
             let loaded = tokio::task::spawn_blocking(move || {
-                // Reported in the status and in the log; the next change is the next chance.
+                // Reported in the status and in the log.
                 let _ = self.load();
                 self
             });
             self = match loaded.await {
                 Ok(source) => source,
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime is shutting down.
+                    Err(_) => return,
+                },
             };
             watcher.changed().await;
         }

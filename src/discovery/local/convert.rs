@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use adit_mesh::Interner;
+use adit_mesh::policy::PolicyScope;
 use adit_mesh::registry::{Rejection, ResourceName, Update};
 use adit_mesh::workload::NetworkAddress;
 use serde_json::Value;
@@ -35,6 +36,8 @@ pub(super) struct Mesh {
     pub(super) warnings: Vec<String>,
     /// How many workloads, services and policies there are.
     pub(super) counts: [usize; 3],
+    /// The file.
+    origin: String,
 }
 
 /// Reads a document that came from `origin`. A resource that cannot be understood rejects itself; only a wrong top
@@ -48,6 +51,7 @@ pub(super) fn read(document: &Value, origin: &str, texts: &mut Interner) -> Resu
     let (workloads, services, policies) = (workloads?, services?, policies?);
     let mut mesh = Mesh {
         counts: [workloads.len(), services.len(), policies.len()],
+        origin: origin.to_owned(),
         ..Mesh::default()
     };
     for node in workloads {
@@ -112,7 +116,7 @@ impl Mesh {
         let name = name_of(&update);
         let update = match self.resources.remove(&name) {
             None => update,
-            Some(earlier) => Update::Reject(clash(name.clone(), earlier, update)),
+            Some(earlier) => Update::Reject(clash(name.clone(), &self.origin, earlier, update)),
         };
         if let Update::Reject(rejection) = &update {
             self.rejected.push(Rejected {
@@ -136,16 +140,25 @@ fn name_of(update: &Update) -> ResourceName {
 }
 
 /// The rejection of two resources of one name: it claims what either claims.
-fn clash(name: ResourceName, one: Update, other: Update) -> Rejection {
-    let reason = format!("{name} stands twice in the file; keep one, or give the other a name of its own");
+fn clash(name: ResourceName, origin: &str, one: Update, other: Update) -> Rejection {
+    let reason = format!("{origin}: {name} stands twice; keep one, or give the other a name of its own");
     let (one, other) = (claims_of(one), claims_of(other));
     Rejection {
         addresses: one.addresses.iter().chain(&other.addresses).cloned().collect(),
         ranges: one.ranges.iter().chain(&other.ranges).cloned().collect(),
-        // The scopes are declared from the widest to the narrowest.
-        scope: one.scope.into_iter().chain(other.scope).min(),
+        scope: widest(one.scope, other.scope),
         ..Rejection::new(name, reason.into())
     }
+}
+
+/// The wider of two scopes; one that could not be read counts as a namespace.
+fn widest(one: Option<PolicyScope>, other: Option<PolicyScope>) -> Option<PolicyScope> {
+    let reach = |scope: &Option<PolicyScope>| match scope {
+        Some(PolicyScope::Global) => 2,
+        Some(PolicyScope::Namespace) | None => 1,
+        Some(PolicyScope::WorkloadSelector) => 0,
+    };
+    [one, other].into_iter().max_by_key(reach).flatten()
 }
 
 /// What a resource claims, as a rejection of it would.

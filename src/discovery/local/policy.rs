@@ -59,9 +59,9 @@ pub(super) fn reject(node: &Node<'_>, error: &Invalid) -> Rejection {
     };
     let scope = node.field("scope").and_then(|scope| scope.word().ok());
     Rejection {
-        scope: match namespace {
-            Some(_) => scope,
-            None => Some(PolicyScope::Global),
+        scope: match (namespace, scope) {
+            (None, _) | (Some(""), None | Some(PolicyScope::Namespace)) => Some(PolicyScope::Global),
+            (Some(_), scope) => scope,
         },
         ..Rejection::new(ResourceName::Policy(key), error.to_string().into())
     }

@@ -161,7 +161,13 @@ fn a_rejection_claims_what_could_be_read() {
 
 #[test]
 fn a_policy_of_no_readable_namespace_counts_for_the_whole_mesh() {
-    for yaml in ["policies: [{name: p, scope: Namespace}]", "policies: [nonsense]"] {
+    let unnamed = "{name: p, namespace: '', scope: Namespace, action: Deny, rules: []}";
+    let unnamed = format!("policies: [{unnamed}]");
+    for yaml in [
+        "policies: [{name: p, scope: Namespace}]",
+        "policies: [nonsense]",
+        &unnamed,
+    ] {
         assert_eq!(rejection(yaml).scope, Some(PolicyScope::Global), "{yaml}");
     }
 }
@@ -177,6 +183,20 @@ fn two_resources_of_one_name_reject_each_other() {
         "{}",
         found.reason
     );
+}
+
+#[test]
+fn two_policies_of_one_name_refuse_as_widely_as_the_wider_of_them() {
+    let with = |scope: &str| format!("{{name: p, namespace: b, scope: {scope}, action: Allow, rules: []}}");
+    let cases = [
+        ("WorkloadSelector", "Global", Some(PolicyScope::Global)),
+        ("Namespace", "WorkloadSelector", Some(PolicyScope::Namespace)),
+        ("WorkloadSelector", "Unreadable", None),
+    ];
+    for (one, other, expected) in cases {
+        let found = rejection(&format!("policies: [{}, {}]", with(one), with(other)));
+        assert_eq!(found.scope, expected, "{one} {other}");
+    }
 }
 
 #[test]
