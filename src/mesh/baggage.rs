@@ -37,3 +37,6 @@ pub fn format(workload: &Workload) -> String {
 fn may_stand(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b',' | b'=' | b'"' | b';' | b'\\')
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@
 //! ([`crate::eject`]) are passed over while any other is left, in whichever rank; when none is, they are
 //! tried all the same, for an ejection is a guess and a refusal is certain.
 
+mod members;
 pub mod ranks;
 
 use std::sync::Arc;
@@ -134,3 +135,6 @@ fn lighter<'a>(first: &'a Arc<Workload>, second: &'a Arc<Workload>, load: &dyn L
         first
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,3 +167,6 @@ impl Endpoint {
         self.ejections > 0 && now < self.until
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ pub mod baggage;
 pub mod balance;
 pub mod constants;
 pub mod eject;
+#[cfg(test)]
+mod fixtures;
 pub mod identity;
 pub mod outcome;
 pub mod policy;

@@ -34,3 +34,6 @@ pub use types::{Authority, Delivery, Hop, Refusal, Route, Tunnelled, Via};
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
+
+#[cfg(test)]
+mod tests;

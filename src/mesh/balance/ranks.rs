@@ -1,15 +1,16 @@
 //! The endpoints of a service in groups, the best first, computed when configuration changes.
 //!
 //! A connection then finds its endpoint by one or two draws, whether the service has ten endpoints or ten thousand,
-//! and a change of one endpoint costs O(log n): groups are persistent vectors sorted by uid. Within a group, endpoints
+//! and a change of one endpoint costs O(log n): groups are persistent sorted sets
+//! ([`members`](super::members)). Within a group, endpoints
 //! of the same capacity are kept together, so that drawing one in proportion to its capacity needs no table. (A mesh
 //! uses a handful of capacities; the cost of a draw grows with their number, not with the number of endpoints.)
 
 use std::sync::Arc;
 
-use imbl::Vector;
 use smallvec::SmallVec;
 
+use super::members::Members;
 use crate::registry::LocalNode;
 use crate::service::{Balancing, BalancingMode, HealthPolicy, Scope};
 use crate::workload::{Health, Locality, Workload};
@@ -69,7 +70,7 @@ pub struct Ranks {
     /// Best first; none is empty.
     ranks: SmallVec<[Rank; 1]>,
     /// Those that are not to be used now, by uid; kept so that a changed service can be ranked anew.
-    unused: Vector<Arc<Workload>>,
+    unused: Members,
 }
 
 impl Ranks {
@@ -97,7 +98,7 @@ impl Ranks {
     /// Adds an endpoint, or replaces the one with its uid if that has the same score and capacity.
     pub(crate) fn insert(&mut self, score: Option<usize>, endpoint: Arc<Workload>) {
         let Some(score) = score else {
-            return insert_by_uid(&mut self.unused, endpoint);
+            return self.unused.insert(endpoint);
         };
         let index = self.find(score).unwrap_or_else(|index| {
             self.ranks.insert(index, Rank::new(score));
@@ -109,7 +110,7 @@ impl Ranks {
     /// Removes an endpoint that was inserted with this score; one that is not there is no mistake.
     pub(crate) fn remove(&mut self, score: Option<usize>, endpoint: &Workload) {
         let Some(score) = score else {
-            return remove_by_uid(&mut self.unused, endpoint);
+            return self.unused.remove(&endpoint.uid);
         };
         if let Ok(index) = self.find(score) {
             self.ranks[index].remove(endpoint);
@@ -138,7 +139,7 @@ pub struct Rank {
 struct Bucket {
     capacity: u32,
     /// By uid.
-    members: Vector<Arc<Workload>>,
+    members: Members,
 }
 
 impl Rank {
@@ -173,8 +174,7 @@ impl Rank {
         let mut point = random.u64(..total);
         for bucket in &self.buckets {
             if point < bucket.weight() {
-                let index = point / u64::from(bucket.capacity);
-                return bucket.members.get(usize::try_from(index).ok()?);
+                return bucket.members.draw(random);
             }
             point -= bucket.weight();
         }
@@ -184,16 +184,16 @@ impl Rank {
     fn insert(&mut self, endpoint: Arc<Workload>) {
         let capacity = endpoint.capacity.max(1);
         let index = self.find(capacity).unwrap_or_else(|index| {
-            let members = Vector::new();
+            let members = Members::default();
             self.buckets.insert(index, Bucket { capacity, members });
             index
         });
-        insert_by_uid(&mut self.buckets[index].members, endpoint);
+        self.buckets[index].members.insert(endpoint);
     }
 
     fn remove(&mut self, endpoint: &Workload) {
         if let Ok(index) = self.find(endpoint.capacity.max(1)) {
-            remove_by_uid(&mut self.buckets[index].members, endpoint);
+            self.buckets[index].members.remove(&endpoint.uid);
             if self.buckets[index].members.is_empty() {
                 self.buckets.remove(index);
                 self.buckets.shrink_to_fit();
@@ -210,20 +210,5 @@ impl Rank {
 impl Bucket {
     fn weight(&self) -> u64 {
         u64::from(self.capacity) * self.members.len() as u64
-    }
-}
-
-fn insert_by_uid(members: &mut Vector<Arc<Workload>>, endpoint: Arc<Workload>) {
-    match members.binary_search_by(|member| member.uid.cmp(&endpoint.uid)) {
-        Ok(index) => {
-            members.set(index, endpoint);
-        }
-        Err(index) => members.insert(index, endpoint),
-    }
-}
-
-fn remove_by_uid(members: &mut Vector<Arc<Workload>>, endpoint: &Workload) {
-    if let Ok(index) = members.binary_search_by(|member| member.uid.cmp(&endpoint.uid)) {
-        members.remove(index);
     }
 }

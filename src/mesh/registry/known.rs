@@ -16,13 +16,13 @@ pub trait Named {
     type Name: Ord + Clone + fmt::Debug;
 
     /// Its name.
-    fn name(&self) -> &Self::Name;
+    fn key(&self) -> &Self::Name;
 }
 
 impl Named for Workload {
     type Name = Text;
 
-    fn name(&self) -> &Text {
+    fn key(&self) -> &Text {
         &self.uid
     }
 }
@@ -30,7 +30,7 @@ impl Named for Workload {
 impl Named for Service {
     type Name = ServiceKey;
 
-    fn name(&self) -> &ServiceKey {
+    fn key(&self) -> &ServiceKey {
         &self.key
     }
 }
@@ -38,7 +38,7 @@ impl Named for Service {
 impl Named for Policy {
     type Name = PolicyKey;
 
-    fn name(&self) -> &PolicyKey {
+    fn key(&self) -> &PolicyKey {
         &self.key
     }
 }
@@ -79,7 +79,7 @@ impl<T: Named> Known<T> {
     /// The resource's name.
     pub fn name(&self) -> &T::Name {
         match self {
-            Self::Good(value) => value.name(),
+            Self::Good(value) => value.key(),
             Self::Rejected(tombstone) => &tombstone.name,
         }
     }
