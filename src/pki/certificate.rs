@@ -1,8 +1,8 @@
 //! Reading certificates: whose they are and how long they hold.
 //!
-//! A workload's certificate has exactly one URI among its subject alternative names (X.509-SVID specification,
-//! section 2), and that URI is read strictly. Taking the first that happens to parse, as others do, would let a
-//! certificate mean different workloads to different readers.
+//! A workload's certificate has exactly one URI among its subject alternative names (X.509-SVID
+//! specification, section 2), and that URI is read strictly. Taking the first that happens to parse, as
+//! others do, would let a certificate mean different workloads to different readers.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,8 +1,8 @@
 //! One certificate generation of one identity, with everything that is built from it once.
 //!
-//! Building a rustls configuration parses keys and allocates; doing so for each connection is what a proxy can
-//! afford least. So each renewal, and each change of trust, makes a new [`Credentials`], and connections only
-//! clone its `Arc`s.
+//! Building a rustls configuration parses keys and allocates; doing so for each connection is what a proxy
+//! can afford least. So each renewal, and each change of trust, makes a new [`Credentials`], and connections
+//! only clone its `Arc`s.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -155,7 +155,8 @@ impl Credentials {
 
     /// The configuration for connecting to a workload that is one of `expected`. Built once for each set.
     pub fn client_config(&self, expected: &Arc<[Identity]>) -> Arc<ClientConfig> {
-        // The cache is valid after each of its statements, so a panic elsewhere under the lock spoils nothing.
+        // The cache is valid after each of its statements, so a panic elsewhere under the lock spoils
+        // nothing.
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.find_or_build(expected, || {
             tls::expecting(&self.client, &self.check, Arc::clone(expected))

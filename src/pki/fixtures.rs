@@ -1,5 +1,5 @@
-//! What the tests of this room share: a small hierarchy of authorities, certificates with every flaw, revocation
-//! lists, a clock that stands still, and handshakes in memory.
+//! What the tests of this room share: a small hierarchy of authorities, certificates with every flaw,
+//! revocation lists, a clock that stands still, and handshakes in memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
 //! Issuing certificates: what a certificate of a workload looks like.
 //!
 //! The identity comes from whoever authenticated the caller, never from the request: of the request only the
-//! public key is used, after its signature proved that the caller has the private key. The shape is Istio's, so
-//! that every implementation accepts it: one critical URI, digital signature and key encipherment, server and
-//! client, valid from two minutes ago (clocks differ) and never longer than what signed it.
+//! public key is used, after its signature proved that the caller has the private key. The shape is Istio's,
+//! so that every implementation accepts it: one critical URI, digital signature and key encipherment, server
+//! and client, valid from two minutes ago (clocks differ) and never longer than what signed it.
 
 mod local;
 

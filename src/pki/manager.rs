@@ -1,14 +1,15 @@
 //! The certificates of the identities that live on this node.
 //!
 //! An identity is held for as long as somebody holds it: the pods of a service account share one certificate,
-//! and when the last of them goes it is forgotten. Requests, renewals and retries run in one task of the control
-//! runtime, which publishes what it has through a watch channel; the workers only read. When to ask is decided by
-//! `schedule`, a pure state machine; `task` obeys it.
+//! and when the last of them goes it is forgotten. Requests, renewals and retries run in one task of the
+//! control runtime, which publishes what it has through a watch channel; the workers only read. When to ask
+//! is decided by `schedule`, a pure state machine; `task` obeys it.
 //!
-//! * renewed when half of the time that was left at issue has passed, spread by ±5 % of it, so that the pods of a
-//!   rollout do not come back to the CA together;
+//! * renewed when half of the time that was left at issue has passed, spread by ±5 % of it, so that the pods
+//!   of a rollout do not come back to the CA together;
 //! * after a failure retried in 0.5 s, then twice as long each time up to 150 s, ±20 %; while somebody waits
-//!   for the certificate, after 1 s at the latest;
+//!   for the certificate, after 1 s at the latest, and while the old one still holds, after half of what it
+//!   has left;
 //! * the old certificate serves until it expires; then there is none, rather than one that peers refuse.
 
 mod schedule;
@@ -73,7 +74,8 @@ impl CertificateManager {
         }
     }
 
-    /// Takes an interest in an identity: its certificate is requested now, and renewed while anybody holds it.
+    /// Takes an interest in an identity: its certificate is requested now, and renewed while anybody holds
+    /// it.
     pub fn hold(&self, identity: &Identity) -> Held {
         self.shared.hold(identity)
     }
@@ -128,6 +130,7 @@ impl Held {
     }
 
     /// Waits for a certificate, at most `within`. A retry that is pending comes sooner while somebody waits.
+    /// To be called in a tokio runtime with timers, which need not be the manager's.
     ///
     /// Cancel safe.
     ///

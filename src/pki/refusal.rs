@@ -1,7 +1,7 @@
 //! Why a handshake was refused: one closed list, recoverable from the error that rustls reports.
 //!
-//! What the TLS alert can say (revoked, expired, unknown issuer) is left in rustls' own words, so that the peer
-//! gets the precise alert; what only the mesh knows (identities, trust domains) travels inside
+//! What the TLS alert can say (revoked, expired, unknown issuer) is left in rustls' own words, so that the
+//! peer gets the precise alert; what only the mesh knows (identities, trust domains) travels inside
 //! [`rustls::CertificateError::Other`] and comes back through [`TlsRefusal::of`].
 
 use std::fmt;

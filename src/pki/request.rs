@@ -1,8 +1,8 @@
 //! Asking for a certificate: a fresh key and a signing request for it.
 //!
 //! Every request has a key of its own, so that a renewal also replaces the key and a key that leaked is worth
-//! nothing after half a day. P-256 because every implementation of TLS 1.3 has it (RFC 8446, section 9.1) and its
-//! signatures are the cheapest to make; the private key never leaves the process.
+//! nothing after half a day. P-256 because every implementation of TLS 1.3 has it (RFC 8446, section 9.1) and
+//! its signatures are the cheapest to make; the private key never leaves the process.
 
 use adit_mesh::Identity;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};

@@ -2,12 +2,12 @@
 //!
 //! * TLS 1.3 only: both ends are ours or ztunnel's, which speaks it.
 //! * AES-256-GCM, then AES-128-GCM: what Istio allows; every server processor of today does AES in hardware.
-//! * X25519MLKEM768 first, so that traffic recorded today stays secret from tomorrow's quantum computers; X25519
-//!   and P-256 after it for peers without. [`Compliance::Pqc`] leaves only the first.
+//! * X25519MLKEM768 first, so that traffic recorded today stays secret from tomorrow's quantum computers;
+//!   X25519 and P-256 after it for peers without. [`Compliance::Pqc`] leaves only the first.
 //! * ALPN `h2`; nothing else is spoken on port 15008.
 //! * No SNI: the destination is an address, its proof is the SPIFFE identity.
-//! * No resumption and no tickets: connections live long, and a resumed session would carry on with a certificate
-//!   that is no longer looked at.
+//! * No resumption and no tickets: connections live long, and a resumed session would carry on with a
+//!   certificate that is no longer looked at.
 //! * Every configuration is built once per certificate generation ([`Credentials`](crate::Credentials)).
 
 mod verify;
@@ -120,7 +120,8 @@ pub(crate) fn server_config(
     Ok(config)
 }
 
-/// The configuration of a client that proves itself with `key` and believes nobody yet; [`expecting`] says whom.
+/// The configuration of a client that proves itself with `key` and believes nobody yet; [`expecting`] says
+/// whom.
 pub(crate) fn client_config(
     options: &TlsOptions,
     key: &Arc<CertifiedKey>,

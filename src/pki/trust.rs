@@ -1,9 +1,9 @@
 //! Whom we trust: roots, trust domains and revocations, as an immutable snapshot.
 //!
-//! A [`TrustStore`] reads the files and publishes a new [`Trust`] whenever one of them changes; connections use
-//! the snapshot they began with. At the start everything must be readable, because a mesh that starts without the
-//! revocations somebody configured lets in those that were shut out. Later a file that breaks is reported and the
-//! last good content stays, because an edit in progress must not cut the node.
+//! A [`TrustStore`] reads the files and publishes a new [`Trust`] whenever one of them changes; connections
+//! use the snapshot they began with. At the start everything must be readable, because a mesh that starts
+//! without the revocations somebody configured lets in those that were shut out. Later a file that breaks is
+//! reported and the last good content stays, because an edit in progress must not cut the node.
 
 mod crl;
 mod files;

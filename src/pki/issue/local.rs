@@ -1,9 +1,9 @@
 //! A certificate authority in a directory, for one machine: `--local-ca DIR`.
 //!
 //! Several tunnels share the directory and may start at the same moment. Each of its two files is written
-//! under a temporary name and then given its own with link(2), which fails if the name is taken: whoever is first
-//! wins, the others read the winner's. The key comes first and the root is made from it, so a process that dies in
-//! between leaves nothing that the next one cannot complete.
+//! under a temporary name and then given its own with link(2), which fails if the name is taken: whoever is
+//! first wins, the others read the winner's. The key comes first and the root is made from it, so a process
+//! that dies in between leaves nothing that the next one cannot complete.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};

@@ -1,8 +1,8 @@
 //! When to ask for which certificate: a state machine without I/O and without a clock.
 //!
-//! Two clocks come in as arguments. Retries are counted on the steady one, so that a wall clock that is set does
-//! not stop or storm them; renewal and expiry are about dates and follow the wall clock, which is why nobody
-//! should sleep longer than [`LONGEST_SLEEP`] on them.
+//! Two clocks come in as arguments. Retries are counted on the steady one, so that a wall clock that is set
+//! does not stop or storm them; renewal and expiry are about dates and follow the wall clock, which is why
+//! nobody should sleep longer than [`LONGEST_SLEEP`] on them.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -143,12 +143,12 @@ impl Schedule {
             .is_some_and(|entry| entry.phase == Phase::Running(attempt))
     }
 
-    /// There is a certificate until `expires`. `spread`, from 0 to 1, says where around the half of its life it is
-    /// renewed.
+    /// There is a certificate until `expires`. `spread`, from 0 to 1, says where around the half of its life
+    /// it is renewed.
     pub(super) fn succeeded(&mut self, identity: &Identity, now: Now, expires: SystemTime, spread: f64) {
         if let Some(entry) = self.entries.get_mut(identity) {
-            // From now on, not from its beginning, which is backdated for the sake of wrong clocks: a short-lived
-            // certificate would be past the half of its life when it comes.
+            // From now on, not from its beginning, which is backdated for the sake of wrong clocks: a
+            // short-lived certificate would be past the half of its life when it comes.
             let left = expires.duration_since(now.wall).unwrap_or_default();
             let half = left.mul_f64(0.45 + 0.1 * spread.clamp(0.0, 1.0));
             entry.phase = Phase::Renewal(now.wall + half.max(LEAST_RENEWAL));
@@ -165,12 +165,7 @@ impl Schedule {
             let pause = doubled
                 .min(LONGEST_BACKOFF)
                 .mul_f64(0.8 + 0.4 * spread.clamp(0.0, 1.0));
-            let pause = if entry.waiters > 0 {
-                pause.min(HURRIED_BACKOFF)
-            } else {
-                pause
-            };
-            entry.phase = Phase::Retry(now.steady + pause);
+            entry.phase = Phase::Retry(now.steady + pause.min(entry.longest_pause(now)));
             entry.failures = entry.failures.saturating_add(1);
             entry.failed_at = Some(now.steady);
         }
@@ -221,6 +216,19 @@ impl Default for Entry {
 }
 
 impl Entry {
+    /// How long a pause may be at most, given who depends on it.
+    fn longest_pause(&self, now: Now) -> Duration {
+        match self
+            .expires
+            .map(|at| at.duration_since(now.wall).unwrap_or_default())
+        {
+            _ if self.waiters > 0 => HURRIED_BACKOFF,
+            // Closer and closer towards the end, so that a CA that comes back just in time is not missed.
+            Some(left) => (left / 2).max(FIRST_BACKOFF),
+            None => Duration::MAX,
+        }
+    }
+
     fn is_due(&self, now: Now) -> bool {
         match self.phase {
             Phase::Due => true,

@@ -1,13 +1,13 @@
 //! Revocation lists, arranged for verification.
 //!
 //! For each certificate webpki asks the first list that names its issuer and fails if that list has another
-//! signer. That is right while every issuer has one list. While a CA changes its key under the same name there
-//! are two lists of one name, so then each list is asked by itself ([`Crls::groups`]) and one whose signer is
-//! not in the chain has nothing to say about it.
+//! signer. That is right while every issuer has one list. While a CA changes its key under the same name
+//! there are two lists of one name, so then each list is asked by itself ([`Crls::groups`]) and one whose
+//! signer is not in the chain has nothing to say about it.
 //!
-//! The whole chain is checked; a certificate whose issuer has no list is accepted, because not every CA of a chain
-//! publishes one; a list past its `nextUpdate` is still obeyed, because ignoring it would let the revoked in and
-//! refusing everybody would cut the mesh when a publisher is late. All three are as in Istio.
+//! The whole chain is checked; a certificate whose issuer has no list is accepted, because not every CA of a
+//! chain publishes one; a list past its `nextUpdate` is still obeyed, because ignoring it would let the
+//! revoked in and refusing everybody would cut the mesh when a publisher is late. All three are as in Istio.
 
 use rustls_pki_types::CertificateRevocationListDer;
 use webpki::{CertRevocationList, OwnedCertRevocationList};

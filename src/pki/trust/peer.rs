@@ -75,8 +75,8 @@ impl PeerCheck {
         *domain == self.own || self.aliases.contains(domain)
     }
 
-    /// Judges the chain (certificate first) of a live connection again, after a change of trust. Its validity in
-    /// time is not asked again: a connection may outlive the certificate that opened it.
+    /// Judges the chain (certificate first) of a live connection again, after a change of trust. Its validity
+    /// in time is not asked again: a connection may outlive the certificate that opened it.
     ///
     /// # Errors
     /// [`TlsRefusal::Revoked`] if it has been revoked since; [`TlsRefusal::Untrusted`] and others if the chain
@@ -129,8 +129,9 @@ impl PeerCheck {
         if groups.is_empty() {
             return Ok(());
         }
-        // Revocation is asked root by root. Asked with all roots at once, webpki reports one of the errors it met
-        // on its ways, and it could not be told whether the chain is revoked or only does not lead to that root.
+        // Revocation is asked root by root. Asked with all roots at once, webpki reports one of the errors it
+        // met on its ways, and it could not be told whether the chain is revoked or only does not lead to
+        // that root.
         let mut revoked = false;
         for anchor in anchors {
             let lists = groups

@@ -1,8 +1,9 @@
 //! The files of trust, kept up to date.
 //!
-//! The folders of the files are watched, not the files: Kubernetes replaces mounted files by moving a symbolic
-//! link beside them, and editors replace files by renaming. Because a watch can be lost (limits of inotify,
-//! network file systems), the files are also read once a minute; content that has not changed changes nothing.
+//! The folders of the files are watched, not the files: Kubernetes replaces mounted files by moving a
+//! symbolic link beside them, and editors replace files by renaming. Because a watch can be lost (limits of
+//! inotify, network file systems), the files are also read once a minute; content that has not changed
+//! changes nothing.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -97,8 +98,8 @@ impl TrustStore {
         self.inner.problems.subscribe()
     }
 
-    /// Reads every file again; blocks for as long as that takes. Returns whether anything changed. A file that
-    /// has become unusable keeps its last good content and is reported, in the log and by
+    /// Reads every file again; blocks for as long as that takes. Returns whether anything changed. A file
+    /// that has become unusable keeps its last good content and is reported, in the log and by
     /// [`problems`](Self::problems); the others take effect.
     pub fn reload(&self) -> bool {
         let mut files = self.files();

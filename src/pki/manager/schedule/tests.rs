@@ -148,6 +148,31 @@ fn a_waiter_brings_a_retry_forward_but_not_more_than_once_a_second() {
 }
 
 #[test]
+fn before_a_certificate_expires_the_pauses_do_not_reach_over_its_end() {
+    let (mut schedule, mut clock) = (Schedule::new(8), Clock::new());
+    let a = identity("a");
+    schedule.add(&a);
+    schedule.succeeded(&a, clock.now, clock.now.wall + Duration::from_secs(400), MIDDLE);
+    let mut attempts = 0;
+    clock.pass(Duration::from_secs(200));
+    while schedule.expired(clock.now).is_empty() {
+        attempts += schedule.start(clock.now).len();
+        schedule.ended();
+        schedule.failed(&a, clock.now, MIDDLE);
+        let sleep = schedule.sleep(clock.now);
+        clock.pass(sleep.max(Duration::from_millis(1)));
+    }
+    // Ten by doubling to 100 s, then by halving to the last half second.
+    assert!((10..=25).contains(&attempts), "{attempts}");
+    schedule.failed(&a, clock.now, MIDDLE);
+    assert_eq!(
+        schedule.sleep(clock.now),
+        LONGEST_SLEEP,
+        "nothing is left to save"
+    );
+}
+
+#[test]
 fn expiry_is_told_once() {
     let (mut schedule, mut clock) = (Schedule::new(8), Clock::new());
     schedule.add(&identity("a"));
