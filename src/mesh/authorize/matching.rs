@@ -126,28 +126,27 @@ fn within(range: &IpNet, address: IpAddr) -> bool {
 /// Compares with the string that `parts` would make together, without making it.
 fn string_matches(wanted: &StringMatch, parts: &[&str]) -> bool {
     match wanted {
-        StringMatch::Exact(exact) => after_prefix(exact, parts) == Some(true),
-        StringMatch::Prefix(prefix) => after_prefix(prefix, parts).is_some(),
+        // Most names differ in length already, which is seen without touching them.
+        StringMatch::Exact(exact) => exact.len() == length(parts) && starts_with(exact, parts),
+        StringMatch::Prefix(prefix) => starts_with(prefix, parts),
         StringMatch::Suffix(suffix) => ends_with(suffix, parts),
-        StringMatch::Presence => parts.iter().any(|part| !part.is_empty()),
+        StringMatch::Presence => length(parts) > 0,
     }
 }
 
-/// Whether the parts together start with `prefix`, and then whether nothing follows it.
-fn after_prefix(prefix: &str, parts: &[&str]) -> Option<bool> {
+fn length(parts: &[&str]) -> usize {
+    parts.iter().map(|part| part.len()).sum()
+}
+
+fn starts_with(prefix: &str, parts: &[&str]) -> bool {
     let mut wanted = prefix;
-    for (index, part) in parts.iter().enumerate() {
+    for part in parts {
         match wanted.strip_prefix(part) {
             Some(rest) => wanted = rest,
-            None if part.starts_with(wanted) => {
-                let rest_is_empty =
-                    part.len() == wanted.len() && parts[index + 1..].iter().all(|p| p.is_empty());
-                return Some(rest_is_empty);
-            }
-            None => return None,
+            None => return part.starts_with(wanted),
         }
     }
-    wanted.is_empty().then_some(true)
+    wanted.is_empty()
 }
 
 fn ends_with(suffix: &str, parts: &[&str]) -> bool {
