@@ -114,7 +114,7 @@ fn watch(path: &Path, sender: mpsc::Sender<()>) -> notify::Result<RecommendedWat
 }
 
 /// Whether an event may mean that one of the files has other contents. Reading is an event too, our own included.
-fn concerns(event: &Event, names: &[PathBuf]) -> bool {
+pub(super) fn concerns(event: &Event, names: &[PathBuf]) -> bool {
     let changes = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Access(_) => false,

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_mesh::Store;
+use adit_mesh::authorize::{Connection, decide};
 use adit_mesh::registry::LocalNode;
+use notify::event::{AccessKind, AccessMode, CreateKind, Flag, RemoveKind};
+use notify::{Event, EventKind};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::*;
-use crate::local::watcher::Watcher;
+use crate::local::watcher::{Watcher, concerns};
 use crate::{LocalSource, Status, local::LoadError};
 
 const PAYMENTS: &str = "cluster1//Pod/bank/payments-1";
@@ -161,6 +164,43 @@ fn a_resource_that_broke_keeps_its_last_good_version_and_the_rest_applies() {
     );
 }
 
+#[test]
+fn a_policy_that_is_broken_or_missing_refuses_whom_it_was_to_protect_and_says_why() {
+    let folder = folder();
+    let yaml = SMALL
+        .replace("node: one", "node: one\n  authorizationPolicies: [root/strict]")
+        .replace("rules:", "rulez: []\n  rules:");
+    let (mut source, store) = source(&folder, &yaml);
+    source.load().expect("loads");
+    let verdict = |store: &Store| {
+        let registry = store.snapshot();
+        let local = registry
+            .local("bank", "payments-1", "payments")
+            .expect("is local");
+        let connection = Connection {
+            peer: None,
+            source: [10, 0, 1, 6].into(),
+            destination: ([10, 0, 1, 5], 8080).into(),
+        };
+        decide(&local.policies, &connection).to_string()
+    };
+    let refused = verdict(&store);
+    assert!(
+        refused.starts_with("denied because policy bank/ledger applies here and was rejected: "),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("mesh.yaml: policies[0]: unknown key \"rulez\""),
+        "{refused}"
+    );
+    rewrite(&folder, &yaml.replace("rulez: []\n  ", ""));
+    source.load().expect("loads");
+    assert_eq!(
+        verdict(&store),
+        "denied because policy root/strict applies here and has not arrived"
+    );
+}
+
 async fn until(status: &mut watch::Receiver<Status>, holds: impl FnMut(&Status) -> bool) -> Status {
     let found = timeout(PATIENCE, status.wait_for(holds)).await;
     found.expect("in time").expect("the source lives").clone()
@@ -235,17 +275,28 @@ async fn a_swapped_config_map_is_announced() {
     timeout(ANNOUNCED, watcher.changed()).await.expect("announced");
 }
 
-#[tokio::test]
-async fn reading_the_file_and_writing_another_is_no_change() {
-    let folder = folder();
-    let path = folder.path().join("mesh.yaml");
-    fs::write(&path, "a").expect("writes");
-    let mut watcher = Watcher::new(&path);
-    fs::read(&path).expect("reads");
-    fs::write(folder.path().join("other.yaml"), "a").expect("writes");
-    assert!(
-        timeout(Duration::from_millis(500), watcher.changed())
-            .await
-            .is_err()
-    );
+#[test]
+fn reading_the_file_and_writing_another_is_no_change() {
+    let path = Path::new("/config/mesh.yaml");
+    let event = |kind, path: &str| Event::new(kind).add_path(path.into());
+    let read = EventKind::Access(AccessKind::Close(AccessMode::Read));
+    let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+    let cases = [
+        (event(read, "/config/mesh.yaml"), false),
+        (event(written, "/config/mesh.yaml"), true),
+        (event(written, "/config/other.yaml"), false),
+        (
+            event(EventKind::Create(CreateKind::File), "/config/mesh.yaml"),
+            true,
+        ),
+        (
+            event(EventKind::Remove(RemoveKind::File), "/config/mesh.yaml"),
+            true,
+        ),
+        (event(EventKind::Create(CreateKind::Any), "/config/..data"), true),
+        (Event::new(EventKind::Other).set_flag(Flag::Rescan), true),
+    ];
+    for (event, expected) in cases {
+        assert_eq!(concerns(&event, &[path.to_owned()]), expected, "{event:?}");
+    }
 }
