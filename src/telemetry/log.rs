@@ -67,3 +67,17 @@ impl Log {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_with_levels_that_are_none_does_not_start() {
+        let error = Log::start(Format::Text, Some("info,loud"), std::io::sink()).expect_err("no level");
+        assert_eq!(
+            error.to_string(),
+            "RUST_LOG: \"loud\" is no level: give off, error, warn, info, debug or trace, or <scope>=<level>"
+        );
+    }
+}

@@ -19,7 +19,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -31,6 +31,8 @@ pub use router::{Handler, Request, Response, Router, json, text, with_type};
 
 /// Nobody who is honest needs longer to send the head of a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(2);
+/// A client that stopped reading its answer would otherwise keep its place for ever.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// Largest head of a request, and what is read at once.
 const BUFFER: usize = 8 << 10;
 /// Connections at a time; more wait in the backlog. Far above what scrapers and probes need.
@@ -187,8 +189,9 @@ async fn accept(listeners: &[TcpListener]) -> io::Result<TcpStream> {
 }
 
 async fn answer(stream: TcpStream, router: Arc<Router>, reach: Reach, mut drain: DrainWatcher) {
-    // Without it an answer can wait for an acknowledgement; no reason to refuse it.
+    // If the kernel does not know one of these, the answer is still right.
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(TAKEN_WITHIN));
     let service = service_fn(move |request| {
         let router = Arc::clone(&router);
         async move { Ok::<_, std::convert::Infallible>(router.answer(request, reach).await) }

@@ -50,12 +50,21 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     }
 }
 
-/// Lends this thread's line buffer; a line that is made while another one is (a `Display` that logs) gets its own.
+/// Lends this thread's line buffer. A line that is made while another one is (a `Display` that logs), or while the
+/// thread ends, gets a buffer of its own.
 pub(crate) fn with_buffer(write: impl FnOnce(&mut String)) {
-    BUFFER.with(|buffer| match buffer.try_borrow_mut() {
-        Ok(mut buffer) => write(&mut buffer),
-        Err(_) => write(&mut String::new()),
+    let mut write = Some(write);
+    // Both errors leave `write` where it is.
+    let _ = BUFFER.try_with(|buffer| {
+        if let Ok(mut buffer) = buffer.try_borrow_mut()
+            && let Some(write) = write.take()
+        {
+            write(&mut buffer);
+        }
     });
+    if let Some(write) = write {
+        write(&mut String::new());
+    }
 }
 
 /// The name of a level in Istio's spelling.

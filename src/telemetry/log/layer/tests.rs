@@ -89,3 +89,20 @@ fn a_level_that_is_none_changes_nothing() {
     }
     assert_eq!(levels.current(), "info");
 }
+
+#[test]
+fn a_value_that_logs_while_it_is_written_gets_a_line_of_its_own() {
+    struct Talks;
+    impl fmt::Display for Talks {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let mut inner = None;
+            with_buffer(|buffer| {
+                buffer.push_str("inner");
+                inner = Some(buffer.clone());
+            });
+            f.write_str(&inner.expect("it was called"))
+        }
+    }
+    let text = logged(Format::Text, None, |_| tracing::info!("outer {}", Talks));
+    assert!(text.ends_with("\touter inner\n"), "{text}");
+}
