@@ -13,7 +13,7 @@
 //! ([`Tombstone`]), which takes the place of the resource in every index. So its addresses are refused by name,
 //! instead of being nobody's, which would mean plaintext.
 //!
-//! All maps are ordered ones, for memory (see [`index`]); where another choice was made, the field says why.
+//! All maps are ordered ones, for memory (the module `index` has the figures); where another choice was made, the field says why.
 
 mod apply;
 mod index;

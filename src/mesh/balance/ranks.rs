@@ -2,7 +2,7 @@
 //!
 //! A connection then finds its endpoint by one or two draws, whether the service has ten endpoints or ten thousand,
 //! and a change of one endpoint costs O(log n): groups are persistent sorted sets
-//! ([`members`](super::members)). Within a group, endpoints
+//! (the module `members`). Within a group, endpoints
 //! of the same capacity are kept together, so that drawing one in proportion to its capacity needs no table. (A mesh
 //! uses a handful of capacities; the cost of a draw grows with their number, not with the number of endpoints.)
 

@@ -1,6 +1,7 @@
 mod locals;
 mod lookups;
 mod properties;
+mod sharing;
 
 use std::sync::Arc;
 

@@ -70,8 +70,8 @@ pub fn accept(
 /// # Errors
 /// [`Outcome::Loop`] for a port of the tunnel itself.
 pub fn accept_plaintext(
-    _registry: &Registry,
-    _local: &Workload,
+    registry: &Registry,
+    local: &Workload,
     destination: SocketAddr,
 ) -> Result<Delivery, Refusal> {
     let destination = canonical(destination);
@@ -84,7 +84,7 @@ pub fn accept_plaintext(
         proxy_header: false,
         destination,
         authorized: destination,
-        service: None,
+        service: attribute(registry, local, destination.port(), None).cloned(),
         loopback: false,
     })
 }

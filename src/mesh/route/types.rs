@@ -143,11 +143,13 @@ pub struct Delivery {
     pub address: SocketAddr,
     /// A PROXY protocol version 2 header precedes the bytes.
     pub proxy_header: bool,
-    /// What the client called, as the PROXY header tells it. Equal to `address` without an application tunnel.
+    /// What the client called, as the PROXY header tells it. Equal to `address` unless that was a hostname or
+    /// something behind this pod.
     pub destination: SocketAddr,
     /// What policies are decided for: the pod's address and the real port, after resolution.
     pub authorized: SocketAddr,
-    /// The service that was called, as far as the authority tells.
+    /// The service that was called, as far as the authority tells; for plaintext, the one that the port points to
+    /// ([`attribute`](super::attribute)).
     pub service: Option<Arc<Service>>,
     /// The application expects the connection on its loopback address, where configuration allows that
     /// (`LOCALHOST_APP_TUNNEL`); see [`Delivery::dial`].
