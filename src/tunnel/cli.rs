@@ -8,6 +8,7 @@
 
 /// Every setting of the tunnel as it was given. A flag wins over its variable.
 #[derive(clap::Args, Clone, PartialEq, Eq, Default, Debug)]
+#[command(after_long_help = crate::config::unsupported::help())]
 pub struct Args {
     /// Where the tunnel runs.
     #[command(flatten)]
@@ -27,6 +28,10 @@ pub struct Args {
     /// The process itself.
     #[command(flatten)]
     pub process: ProcessArgs,
+    /// What a DaemonSet written for ztunnel has as arguments (`proxy ztunnel`). It says nothing that we would not do
+    /// anyway.
+    #[arg(hide = true, num_args = 0..=2, value_parser = ["proxy", "ztunnel"])]
+    pub ztunnel_arguments: Vec<String>,
 }
 
 /// Where the tunnel runs.

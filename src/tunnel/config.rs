@@ -15,7 +15,7 @@ mod read;
 mod sockets;
 mod sources;
 mod traffic;
-mod unsupported;
+pub(crate) mod unsupported;
 
 pub use environment::Environment;
 pub use error::ConfigError;

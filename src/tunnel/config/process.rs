@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use adit_mesh::constants::{ADMIN_PORT, METRICS_PORT, READINESS_PORT};
+use adit_telemetry::log::levels::{DEFAULT as DEFAULT_LEVELS, Levels};
 use adit_telemetry::runtime::workers::{self, Sources, Workers};
 
 use super::environment::Environment;
@@ -17,9 +18,6 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
 const SHUTDOWN_MARGIN: u64 = 5;
 /// A grace period of up to so many seconds is too short for that margin.
 const SHORT_GRACE: u64 = 10;
-/// Levels that a log directive may name.
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-
 /// Workers, ports, shutdown and logging.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Process {
@@ -146,26 +144,16 @@ fn after_margin(grace: u64) -> Duration {
     Duration::from_secs(grace.saturating_sub(margin).max(1))
 }
 
+/// Checked by who will obey it, so that there is one language of levels.
 fn levels(value: &Option<String>) -> Result<String, ConfigError> {
-    let Some(value) = read::given(value.as_deref()) else {
-        return Ok("info".to_owned());
-    };
-    let known = |level: &str| LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level));
-    for directive in value.split(',') {
-        let directive = directive.trim();
-        let valid = match directive.rsplit_once('=') {
-            Some((target, level)) => !target.is_empty() && known(level),
-            None => known(directive),
-        };
-        if !valid {
-            let allowed = format!(
-                "a level ({}) or target=level, separated by commas",
-                LEVELS.join(", ")
-            );
-            return Err(ConfigError::invalid("RUST_LOG", value, allowed));
+    let value = read::given(value.as_deref()).unwrap_or(DEFAULT_LEVELS);
+    match Levels::new(Some(value)) {
+        Ok(_) => Ok(value.to_owned()),
+        Err(problem) => {
+            let allowed = format!("levels separated by commas ({problem})");
+            Err(ConfigError::invalid("RUST_LOG", value, allowed))
         }
     }
-    Ok(value.to_owned())
 }
 
 fn format(value: &Option<String>) -> Result<LogFormat, ConfigError> {

@@ -14,7 +14,7 @@ use super::read;
 /// Where Istio mounts the mesh's configuration.
 const MESH_CONFIG: &str = "./etc/istio/config/mesh";
 /// How variables are named that carry metadata.
-const METADATA_PREFIX: &str = "ISTIO_META_";
+pub(super) const METADATA_PREFIX: &str = "ISTIO_META_";
 
 /// What a `ProxyConfig` says.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -80,9 +80,14 @@ pub(super) fn read(text: Option<&str>, environment: &Environment) -> Result<Prox
 }
 
 fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, ConfigError> {
-    serde_saphyr::from_str(text).map_err(|problem| ConfigError::ProxyConfig {
-        origin: origin.to_owned(),
-        problem: problem.to_string(),
+    serde_saphyr::from_str(text).map_err(|error| {
+        // The first line says what and where; the excerpt below it would be spread over several lines of the log.
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        ConfigError::ProxyConfig {
+            origin: origin.to_owned(),
+            problem: line.strip_prefix("error: ").unwrap_or(line).to_owned(),
+        }
     })
 }
 

@@ -4,18 +4,22 @@
 //! Any other is reported. What secures the connection to a control plane counts among the others as long as there is
 //! no such connection, because a DaemonSet written for ztunnel sets all of it always.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use clap::{Args as _, Command};
 
 use super::environment::Environment;
 use super::error::ConfigError;
-use super::proxy_config::ProxyConfig;
+use super::proxy_config::{METADATA_PREFIX, ProxyConfig};
 use super::read;
 use crate::cli::Args;
 
 /// What our own variables begin with.
 const OWN_PREFIX: &str = "ADIT_";
+
+/// A value may be a whole document; so many characters are enough to know it by.
+const MOST_SHOWN: usize = 40;
 
 /// A setting that was given and has no effect.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -167,24 +171,21 @@ const NO_DNS: &str = "there is no DNS proxy yet";
 /// # Errors
 /// The first one that must not be ignored.
 pub(super) fn find(environment: &Environment, proxy: &ProxyConfig) -> Result<Vec<Unsupported>, ConfigError> {
+    let given = given(environment, proxy);
     let mut found = Vec::new();
     for (pattern, matters, then, effect) in TABLE {
-        for (name, value) in environment.variables() {
-            let Some(value) = read::given(Some(value)) else {
-                continue;
-            };
-            if !is_named(pattern, name) || !matters.at(value) {
+        for (setting, value) in given.iter().filter(|(name, _)| is_named(pattern, name)) {
+            if !matters.at(value) {
                 continue;
             }
+            let setting = setting.clone();
             match then {
-                Then::Report => found.push(Unsupported {
-                    setting: name.to_owned(),
-                    effect,
-                }),
+                Then::Report => found.push(Unsupported { setting, effect }),
                 Then::Refuse => {
+                    let value = value.chars().take(MOST_SHOWN).collect();
                     return Err(ConfigError::Refused {
-                        setting: name.to_owned(),
-                        value: value.to_owned(),
+                        setting,
+                        value,
                         reason: effect,
                     });
                 }
@@ -198,6 +199,37 @@ pub(super) fn find(environment: &Environment, proxy: &ProxyConfig) -> Result<Vec
         });
     }
     Ok(found)
+}
+
+/// Every variable with its value, metadata included wherever it comes from.
+fn given<'a>(environment: &'a Environment, proxy: &'a ProxyConfig) -> BTreeMap<String, &'a str> {
+    let variables = environment
+        .variables()
+        .filter_map(|(name, value)| Some((name.to_owned(), read::given(Some(value))?)));
+    let metadata = proxy
+        .metadata
+        .iter()
+        .map(|(name, value)| (format!("{METADATA_PREFIX}{name}"), value.as_str()));
+    variables.chain(metadata).collect()
+}
+
+/// What `--help` says about them.
+pub(crate) fn help() -> String {
+    let names = |refused: bool| {
+        let names = TABLE
+            .iter()
+            .filter(|row| matches!(row.2, Then::Refuse) == refused);
+        names.map(|row| row.0).collect::<Vec<_>>().join(", ")
+    };
+    format!(
+        "Settings are also read from the variables ISTIO_META_* (metadata; CLUSTER_ID and ISTIO_VERSION have a \
+         meaning) and from ./etc/istio/config/mesh (defaultConfig). A variable ADIT_* that is not listed above stops \
+         the start.\n\n\
+         Settings of ztunnel that have no effect and are reported: {}.\n\n\
+         Settings of ztunnel that stop the start, because ignoring them would be unsafe: {}.",
+        names(false),
+        names(true),
+    )
 }
 
 fn is_named(pattern: &str, name: &str) -> bool {
