@@ -1,2 +1,7 @@
 //! The entry point.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    adit::cli::main()
+}

@@ -1,0 +1,173 @@
+//! What runs in the lab's pods: a small server that says who called it, and calls the next one if it is told to.
+//!
+//! It is an ordinary program that knows nothing of a mesh, so what it sees is the proof of what applications see.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Context;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::http;
+
+/// Where it serves HTTP.
+pub const HTTP_PORT: u16 = 8080;
+
+/// Where it sends lines back.
+pub const ECHO_PORT: u16 = 9000;
+
+/// How long accepting rests after it failed.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// What to be.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+pub struct Args {
+    /// What it calls itself
+    #[arg(long)]
+    pub name: String,
+    /// Whom it calls before it answers
+    #[arg(long)]
+    pub upstream: Option<SocketAddr>,
+}
+
+impl Args {
+    /// As the command line that starts it.
+    pub fn to_command(&self) -> Vec<String> {
+        let mut command = vec!["lab-app".to_owned(), "--name".to_owned(), self.name.clone()];
+        if let Some(upstream) = self.upstream {
+            command.extend(["--upstream".to_owned(), upstream.to_string()]);
+        }
+        command
+    }
+}
+
+/// What it answers.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Answer {
+    /// Who answers.
+    pub app: String,
+    /// Whom it saw calling.
+    pub peer: SocketAddr,
+    /// What was asked for.
+    pub target: String,
+    /// What the next one answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Box<Answer>>,
+    /// Why the next one did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_failure: Option<String>,
+}
+
+/// Serves until it is killed. SIGUSR1 makes it stop listening for HTTP, as an application does that ends in order.
+///
+/// # Errors
+/// A port is taken.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let echo = listen(ECHO_PORT).await?;
+        let http = listen(HTTP_PORT).await?;
+        tokio::join!(serve_echo(echo), serve_http(http, args)).1
+    })
+}
+
+async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+    let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+    let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+    match TcpListener::bind(both).await {
+        Ok(listener) => Ok(listener),
+        // No IPv6 here.
+        Err(_) => TcpListener::bind(v4)
+            .await
+            .with_context(|| format!("cannot listen on {v4}")),
+    }
+}
+
+async fn serve_http(listener: TcpListener, args: Args) -> anyhow::Result<()> {
+    let mut stop = signal(SignalKind::user_defined1())?;
+    loop {
+        tokio::select! {
+            biased;
+            // Whoever was accepted by the kernel already is served: a listener that closes resets those that wait.
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    tokio::spawn(serve_connection(stream, peer, args.clone()));
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+            },
+            _ = stop.recv() => break,
+        }
+    }
+    drop(listener);
+    std::future::pending().await
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, args: Args) {
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let service = service_fn(|request: Request<Incoming>| {
+        let target = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
+        answer(args.clone(), peer, target.to_owned())
+    });
+    // A client that breaks off is its own affair.
+    let _ended = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn answer(args: Args, peer: SocketAddr, target: String) -> anyhow::Result<Response<Full<Bytes>>> {
+    let mut answer = Answer {
+        app: args.name,
+        peer,
+        target: target.clone(),
+        upstream: None,
+        upstream_failure: None,
+    };
+    if let Some(upstream) = args.upstream {
+        let called =
+            tokio::task::spawn_blocking(move || http::request(None, upstream, "GET", &target)).await?;
+        match called {
+            Ok(response) => answer.upstream = Some(serde_json::from_str(&response.body)?),
+            Err(failure) => answer.upstream_failure = Some(failure.to_string()),
+        }
+    }
+    let mut body = serde_json::to_vec(&answer)?;
+    body.push(b'\n');
+    Ok(Response::builder()
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))?)
+}
+
+async fn serve_echo(listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // A client that breaks off is its own affair.
+                tokio::spawn(async move { echo(stream).await.ok() });
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+        }
+    }
+}
+
+async fn echo(stream: TcpStream) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    while stream.read_line(&mut line).await? > 0 {
+        stream.write_all(line.as_bytes()).await?;
+        line.clear();
+    }
+    Ok(())
+}
