@@ -136,7 +136,10 @@ fn policy(policy: &Policy) -> Value {
 fn conditions(conditions: &Match) -> Value {
     let texts = |values: &[StringMatch]| values.iter().map(string_match).collect::<Vec<_>>();
     let accounts = |values: &[ServiceAccount]| {
-        let shown = |account: &ServiceAccount| json!({ "namespace": &*account.namespace, "serviceAccount": &*account.name });
+        let shown = |account: &ServiceAccount| {
+            let ServiceAccount { namespace, name } = account;
+            json!({ "namespace": &**namespace, "serviceAccount": &**name })
+        };
         values.iter().map(shown).collect::<Vec<_>>()
     };
     let mut shown = Shown::default();

@@ -1,8 +1,8 @@
 //! An authorization policy, as the data plane receives it (resource `istio.security.Authorization`).
 //!
 //! A policy matches if any of its groups does; a group if all its clauses do; a clause if any of its matches
-//! does, or if it has none; a match if all its fields do. An empty match never matches, nor does a policy without groups; a group without
-//! clauses matches everything. These rules are executed in [`crate::authorize`]; here is only the shape.
+//! does, or if it has none; a match if all its fields do. An empty match never matches, nor does a policy without
+//! groups; a group without clauses matches everything. These rules are executed in [`crate::authorize`]; here is only the shape.
 
 mod check;
 

@@ -55,14 +55,14 @@ pub(super) fn read(document: &Value, origin: &str, texts: &mut Interner) -> Resu
         ..Mesh::default()
     };
     for node in workloads {
-        mesh.warn_of_unknown_keys(&node, workload::KEYS);
+        mesh.warn_of_unknown_keys(&node, workload::KEYS, workload::NESTED);
         mesh.add(workload::read(&node, &endpoints, texts).map_or_else(
             |error| Update::Reject(workload::reject(&node, &error.of(origin))),
             |workload| Update::Workload(Arc::new(workload)),
         ));
     }
     for node in services {
-        mesh.warn_of_unknown_keys(&node, service::KEYS);
+        mesh.warn_of_unknown_keys(&node, service::KEYS, service::NESTED);
         mesh.add(service::read(&node, texts).map_or_else(
             |error| Update::Reject(service::reject(&node, &error.of(origin))),
             |service| Update::Service(Arc::new(service)),
@@ -104,10 +104,15 @@ fn items<'a>(part: &'a Option<Node<'a>>) -> Result<Vec<Node<'a>>, Invalid> {
 }
 
 impl Mesh {
-    fn warn_of_unknown_keys(&mut self, node: &Node<'_>, known: &[&str]) {
+    fn warn_of_unknown_keys(&mut self, node: &Node<'_>, known: &[&str], nested: &[(&str, &[&str])]) {
         for key in node.unknown_keys(known) {
             self.warnings
                 .push(format!("{node}: unknown key {key:?} is passed over"));
+        }
+        for (key, known) in nested {
+            if let Some(child) = node.field(key) {
+                self.warn_of_unknown_keys(&child, known, &[]);
+            }
         }
     }
 

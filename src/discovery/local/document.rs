@@ -118,6 +118,15 @@ impl<'a> Node<'a> {
         })
     }
 
+    /// The value of a key that may be absent, read by `read`.
+    pub(super) fn optional<T>(
+        &'a self,
+        key: &'a str,
+        read: impl FnOnce(&Node<'_>) -> Result<T, Invalid>,
+    ) -> Result<Option<T>, Invalid> {
+        self.field(key).map(|node| read(&node)).transpose()
+    }
+
     /// The keys and values of a mapping.
     pub(super) fn entries(&'a self) -> Result<impl Iterator<Item = (&'a str, Node<'a>)>, Invalid> {
         let entries = self.value.as_object().ok_or_else(|| self.expected("a mapping"))?;

@@ -11,7 +11,7 @@ use adit_mesh::{Identity, Interner, Service, ServiceKey, Text, policy};
 use ipnet::IpNet;
 
 use super::document::{Invalid, Node};
-use super::workload::{gateway, port_map};
+use super::workload::{GATEWAY_KEYS, gateway, port_map};
 
 /// The keys of a service. `endpoints` is what dumps compute from the workloads, and is not read.
 pub(super) const KEYS: &[&str] = &[
@@ -31,6 +31,12 @@ pub(super) const KEYS: &[&str] = &[
     "weightedWaypoints",
 ];
 
+/// The keys of what a service holds.
+pub(super) const NESTED: &[(&str, &[&str])] = &[
+    ("loadBalancer", &["healthPolicy", "mode", "routingPreferences"]),
+    ("waypoint", GATEWAY_KEYS),
+];
+
 /// Reads a service.
 pub(super) fn read(node: &Node<'_>, texts: &mut Interner) -> Result<Service, Invalid> {
     let key = ServiceKey {
@@ -46,18 +52,11 @@ pub(super) fn read(node: &Node<'_>, texts: &mut Interner) -> Result<Service, Inv
     Ok(Service {
         addresses: addresses.into(),
         ranges: ranges.into(),
-        ports: node
-            .field("ports")
-            .map_or_else(|| Ok(Default::default()), |ports| port_map(&ports))?,
+        ports: node.optional("ports", port_map)?.unwrap_or_default(),
         subject_alt_names: node.list("subjectAltNames", identity)?,
-        waypoint: node
-            .field("waypoint")
-            .map(|waypoint| gateway(&waypoint))
-            .transpose()?,
+        waypoint: node.optional("waypoint", gateway)?,
         weighted_waypoints: node.list("weightedWaypoints", weighted)?,
-        balancing: node
-            .field("loadBalancer")
-            .map_or_else(|| Ok(Balancing::default()), |node| balancing(&node))?,
+        balancing: node.optional("loadBalancer", balancing)?.unwrap_or_default(),
         ip_families: node.word_of("ipFamilies", IpFamilies::Automatic)?,
         canonical: node.flag("canonical")?,
         visibility: node.word_of("visibility", Visibility::Public)?,

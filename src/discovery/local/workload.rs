@@ -10,7 +10,7 @@ use adit_mesh::workload::{
     ApplicationProtocol, ApplicationTunnel, GatewayAddress, GatewayDestination, Health, Locality,
     NetworkAddress, NetworkMode, TunnelProtocol, WorkloadType,
 };
-use adit_mesh::{Interner, ServiceKey, Text, TrustDomain, Workload};
+use adit_mesh::{Interner, ServiceKey, Text, TrustDomain, Workload, constants};
 
 use super::document::{Invalid, Node};
 use super::endpoints::Endpoints;
@@ -19,8 +19,8 @@ use super::endpoints::Endpoints;
 const CLUSTER: &str = "Kubernetes";
 /// The service account of a pod that names none (Kubernetes' default).
 const SERVICE_ACCOUNT: &str = "default";
-/// The port on which waypoints speak HBONE (Istio's constant).
-const HBONE_PORT: NonZeroU16 = NonZeroU16::new(15008).expect("not zero");
+/// The port of a gateway that names none.
+const HBONE_PORT: NonZeroU16 = NonZeroU16::new(constants::HBONE_PORT).expect("not zero");
 
 /// The keys of a workload.
 pub(super) const KEYS: &[&str] = &[
@@ -51,68 +51,65 @@ pub(super) const KEYS: &[&str] = &[
     "workloadType",
 ];
 
+/// The keys of what a workload holds.
+pub(super) const NESTED: &[(&str, &[&str])] = &[
+    ("applicationTunnel", &["port", "protocol"]),
+    ("locality", &["region", "subzone", "zone"]),
+    ("networkGateway", GATEWAY_KEYS),
+    ("waypoint", GATEWAY_KEYS),
+];
+/// The keys of a gateway.
+pub(super) const GATEWAY_KEYS: &[&str] = &["destination", "hboneMtlsPort"];
+
 /// Reads a workload.
 pub(super) fn read(
     node: &Node<'_>,
     endpoints: &Endpoints,
     texts: &mut Interner,
 ) -> Result<Workload, Invalid> {
-    let namespace = node.required("namespace")?.text()?;
-    let name = node.text_of("name")?;
-    let service_account = or(node.text_of("serviceAccount")?, SERVICE_ACCOUNT);
-    let trust_domain = TrustDomain::new(texts.intern(or(node.text_of("trustDomain")?, TrustDomain::DEFAULT)))
-        .map_err(|error| node.invalid(format_args!("trustDomain: {error}")))?;
-    let uid = uid(node)?;
-    let workload = Workload::new(
-        texts.intern(&uid),
-        texts.intern(name),
-        trust_domain,
-        texts.intern(namespace),
-        texts.intern(service_account),
-    )
-    .map_err(|error| node.invalid(error))?;
-    let services = services(node, &uid, endpoints, texts)?;
+    let workload = identified(node, texts)?;
+    let hostname = node.text_of("hostname")?;
+    let kind = node.field("workloadType").filter(|kind| kind.text() != Ok(""));
     Ok(Workload {
         addresses: node.list("workloadIps", |node| node.address())?,
-        hostname: Some(node.text_of("hostname")?)
-            .filter(|hostname| !hostname.is_empty())
-            .map(|hostname| texts.intern(hostname)),
+        hostname: (!hostname.is_empty()).then(|| texts.intern(hostname)),
         network: texts.intern(node.text_of("network")?),
-        network_gateway: node
-            .field("networkGateway")
-            .map(|gateway| self::gateway(&gateway))
-            .transpose()?,
+        network_gateway: node.optional("networkGateway", gateway)?,
         protocol: node.word_of("protocol", TunnelProtocol::Tcp)?,
         native_tunnel: node.flag("nativeTunnel")?,
         network_mode: node.word_of("networkMode", NetworkMode::Standard)?,
-        waypoint: node
-            .field("waypoint")
-            .map(|gateway| self::gateway(&gateway))
-            .transpose()?,
-        application_tunnel: node
-            .field("applicationTunnel")
-            .map(|tunnel| application_tunnel(&tunnel))
-            .transpose()?,
-        services,
+        waypoint: node.optional("waypoint", gateway)?,
+        application_tunnel: node.optional("applicationTunnel", application_tunnel)?,
+        services: services(node, &workload.uid, endpoints, texts)?,
         authorization_policies: node.list("authorizationPolicies", policy_key)?,
         health: node.word_of("status", Health::Healthy)?,
-        capacity: node
-            .field("capacity")
-            .map_or(Ok(1), |capacity| self::capacity(&capacity))?,
+        capacity: node.optional("capacity", capacity)?.unwrap_or(1),
         node: texts.intern(node.text_of("node")?),
         cluster: texts.intern(or(node.text_of("clusterId")?, CLUSTER)),
         locality: node
-            .field("locality")
-            .map_or_else(|| Ok(Locality::default()), |place| locality(&place, texts))?,
+            .optional("locality", |place| locality(place, texts))?
+            .unwrap_or_default(),
         canonical_name: texts.intern(node.text_of("canonicalName")?),
         canonical_revision: texts.intern(node.text_of("canonicalRevision")?),
         workload_name: texts.intern(node.text_of("workloadName")?),
-        workload_type: node
-            .field("workloadType")
-            .filter(|kind| kind.text() != Ok(""))
-            .map_or(Ok(WorkloadType::Pod), |kind| kind.word())?,
+        workload_type: kind.map_or(Ok(WorkloadType::Pod), |kind| kind.word())?,
         ..workload
     })
+}
+
+/// A workload of which only is said who it is.
+fn identified(node: &Node<'_>, texts: &mut Interner) -> Result<Workload, Invalid> {
+    let trust_domain = or(node.text_of("trustDomain")?, TrustDomain::DEFAULT);
+    let trust_domain = TrustDomain::new(texts.intern(trust_domain))
+        .map_err(|error| node.invalid(format_args!("trustDomain: {error}")))?;
+    Workload::new(
+        texts.intern(&uid(node)?),
+        texts.intern(node.text_of("name")?),
+        trust_domain,
+        texts.intern(node.required("namespace")?.text()?),
+        texts.intern(or(node.text_of("serviceAccount")?, SERVICE_ACCOUNT)),
+    )
+    .map_err(|error| node.invalid(error))
 }
 
 /// A workload that could not be read: its name and addresses as far as they can be.
@@ -233,15 +230,15 @@ pub(super) fn gateway(node: &Node<'_>) -> Result<GatewayAddress, Invalid> {
     Ok(GatewayAddress {
         destination,
         hbone_port: node
-            .field("hboneMtlsPort")
-            .map_or(Ok(HBONE_PORT), |port| port.port())?,
+            .optional("hboneMtlsPort", |port| port.port())?
+            .unwrap_or(HBONE_PORT),
     })
 }
 
 fn application_tunnel(node: &Node<'_>) -> Result<ApplicationTunnel, Invalid> {
     Ok(ApplicationTunnel {
         protocol: node.word_of("protocol", ApplicationProtocol::None)?,
-        port: node.field("port").map_or(Ok(None), |port| port.port_or_none())?,
+        port: node.optional("port", |port| port.port_or_none())?.flatten(),
     })
 }
 

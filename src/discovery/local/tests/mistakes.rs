@@ -125,13 +125,17 @@ fn an_unknown_key_rejects_a_policy_wherever_it_stands() {
 #[test]
 fn an_unknown_key_elsewhere_is_a_warning() {
     let mesh = mesh(
-        "workloads: [{uid: u, namespace: b, workloadIp: 10.0.0.1}]\nservices: [{namespace: b, hostname: h, vip: x}]",
+        r#"
+workloads: [{uid: u, namespace: b, workloadIp: 10.0.0.1, waypoint: {destination: /10.0.0.2, port: 15009}}]
+services: [{namespace: b, hostname: h, vip: x}]
+"#,
     );
     assert!(mesh.rejected.is_empty());
     assert_eq!(
         mesh.warnings,
         [
             "workloads[0]: unknown key \"workloadIp\" is passed over",
+            "workloads[0].waypoint: unknown key \"port\" is passed over",
             "services[0]: unknown key \"vip\" is passed over",
         ]
     );

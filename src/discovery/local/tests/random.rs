@@ -83,7 +83,10 @@ fn values() -> impl Strategy<Value = Value> {
 }
 
 prop_compose! {
-    fn documents()(part in select(&["workloads", "services", "policies"][..]), items in proptest::collection::vec(values(), 0..3)) -> Value {
+    fn documents()(
+        part in select(&["workloads", "services", "policies"][..]),
+        items in proptest::collection::vec(values(), 0..3),
+    ) -> Value {
         Value::Object([(part.to_owned(), Value::from(items))].into_iter().collect())
     }
 }
