@@ -45,7 +45,7 @@ pub struct NodeArgs {
     /// Network of this node, as in the label `topology.istio.io/network` [default: the unnamed network]
     #[arg(long, env = "NETWORK", value_name = "NAME", hide_env_values = true)]
     pub network: Option<String>,
-    /// Cluster of this node [env: ISTIO_META_CLUSTER_ID=, else CLUSTER_ID=] [default: Kubernetes]
+    /// Cluster of this node [env: ISTIO_META_CLUSTER_ID, else CLUSTER_ID] [default: Kubernetes]
     #[arg(long, value_name = "NAME")]
     pub cluster_id: Option<String>,
     /// Trust domain of the tunnel's own identity; workloads bring theirs [default: cluster.local]

@@ -6,10 +6,13 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+/// Gives the text of a file.
+type ReadFile = dyn Fn(&Path) -> io::Result<String> + Send + Sync;
+
 /// Variables, files and cores.
 pub struct Environment {
     variables: BTreeMap<String, String>,
-    read: Box<dyn Fn(&Path) -> io::Result<String> + Send + Sync>,
+    read: Box<ReadFile>,
     /// The cores that this process may run on.
     pub cores: NonZeroUsize,
 }
