@@ -145,19 +145,12 @@ impl Registry {
 
     /// Every resource that was rejected and never had a good version, with what is wrong with it.
     pub fn tombstones(&self) -> impl Iterator<Item = (ResourceName, &Text)> {
-        let workloads = self.workloads.values().filter_map(|known| match known {
-            Known::Good(_) => None,
-            Known::Rejected(stone) => Some((ResourceName::Workload(stone.name.clone()), &stone.reason)),
-        });
-        let services = self.services.values().flat_map(Claims::iter);
-        let services = services.filter_map(|known| match known {
-            Known::Good(_) => None,
-            Known::Rejected(stone) => Some((ResourceName::Service(stone.name.clone()), &stone.reason)),
-        });
-        let policies = self.policies.values().filter_map(|known| match known {
-            Known::Good(_) => None,
-            Known::Rejected(stone) => Some((ResourceName::Policy(stone.name.clone()), &stone.reason)),
-        });
+        let workloads = stones(self.workloads.values(), ResourceName::Workload);
+        let services = stones(
+            self.services.values().flat_map(Claims::iter),
+            ResourceName::Service,
+        );
+        let policies = stones(self.policies.values(), ResourceName::Policy);
         workloads.chain(services).chain(policies)
     }
 
@@ -165,6 +158,16 @@ impl Registry {
     pub fn is_empty(&self) -> bool {
         *self == Self::new(self.place.node.clone())
     }
+}
+
+fn stones<'a, T: Named + 'a>(
+    all: impl Iterator<Item = &'a Known<T>>,
+    name: impl Fn(T::Name) -> ResourceName,
+) -> impl Iterator<Item = (ResourceName, &'a Text)> {
+    all.filter_map(move |known| match known {
+        Known::Good(_) => None,
+        Known::Rejected(stone) => Some((name(stone.name.clone()), &stone.reason)),
+    })
 }
 
 /// Compares what is in them, not how they came to it: the generation does not count.

@@ -50,45 +50,20 @@ impl Registry {
 
     /// A resource that has a good version keeps it.
     fn reject(&mut self, rejection: Rejection, touched: &mut Touched) -> bool {
-        let Rejection {
-            name,
-            addresses,
-            ranges,
-            scope,
-            reason,
-        } = rejection;
-        match name {
-            ResourceName::Workload(name) => {
-                let good = matches!(self.workloads.get(&name), Some(Known::Good(_)));
-                let stone = Tombstone {
-                    name,
-                    addresses,
-                    ranges,
-                    scope,
-                    reason,
-                };
+        match rejection.name.clone() {
+            ResourceName::Workload(uid) => {
+                let good = matches!(self.workloads.get(&uid), Some(Known::Good(_)));
+                let stone = Tombstone::new(uid, rejection);
                 !good && self.set_workload(Known::Rejected(Arc::new(stone)), touched)
             }
-            ResourceName::Service(name) => {
-                let good = matches!(self.known_service(&name), Some(Known::Good(_)));
-                let stone = Tombstone {
-                    name,
-                    addresses,
-                    ranges,
-                    scope,
-                    reason,
-                };
+            ResourceName::Service(key) => {
+                let good = matches!(self.known_service(&key), Some(Known::Good(_)));
+                let stone = Tombstone::new(key, rejection);
                 !good && self.set_service(Known::Rejected(Arc::new(stone)))
             }
-            ResourceName::Policy(name) => {
-                let good = matches!(self.policies.get(&name), Some(Known::Good(_)));
-                let stone = Tombstone {
-                    name,
-                    addresses,
-                    ranges,
-                    scope,
-                    reason,
-                };
+            ResourceName::Policy(key) => {
+                let good = matches!(self.policies.get(&key), Some(Known::Good(_)));
+                let stone = Tombstone::new(key, rejection);
                 !good && self.set_policy(Known::Rejected(Arc::new(stone)), touched)
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::Rejection;
 use crate::policy::{Policy, PolicyKey, PolicyScope};
 use crate::service::{NetworkRange, Service, ServiceKey, Visibility};
 use crate::text::Text;
@@ -65,6 +66,19 @@ pub struct Tombstone<N> {
     pub scope: Option<PolicyScope>,
     /// What is wrong with it.
     pub reason: Text,
+}
+
+impl<N> Tombstone<N> {
+    /// What is left of a rejected resource of that name.
+    pub(super) fn new(name: N, rejection: Rejection) -> Self {
+        Self {
+            name,
+            addresses: rejection.addresses,
+            ranges: rejection.ranges,
+            scope: rejection.scope,
+            reason: rejection.reason,
+        }
+    }
 }
 
 impl<T: Named> Known<T> {

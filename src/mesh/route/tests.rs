@@ -1,6 +1,7 @@
 mod authority;
 mod inbound;
 mod outbound;
+mod plaintext;
 mod waypoints;
 
 use super::{Choice, Refusal, Route, decide};
