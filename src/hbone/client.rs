@@ -266,7 +266,7 @@ async fn drive(
     let mut linger = None;
     let mut window = settings.connection_window;
     let failed = |detail| Poll::Ready(Err(Failure::new(Outcome::Http2Failed, detail)));
-    let result = turns::<(), Failure>(&flush, |cx| {
+    let result = turns::<()>(&flush, |cx| {
         state.register_driver(cx);
         if let Some(failure) = state.failure() {
             return Poll::Ready(Err(failure));
@@ -278,13 +278,15 @@ async fn drive(
         adapt_window(&state, &settings, &mut window, |size| {
             connection.set_target_window_size(size)
         });
-        if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
-            return Poll::Ready(result.map_err(Failure::from));
-        }
+        let polled = Pin::new(&mut connection).poll(cx);
         let received = flush.received();
         if received > 0 {
             state.note_alive();
-        } else if first_bytes.as_mut().poll(cx).is_ready() {
+        }
+        if let Poll::Ready(result) = polled {
+            return Poll::Ready(result.map_err(Failure::from));
+        }
+        if received == 0 && first_bytes.as_mut().poll(cx).is_ready() {
             return failed(format!(
                 "no SETTINGS from the peer within {:?}",
                 settings.deadlines.http2

@@ -1,7 +1,6 @@
 //! Why a tunnel could not be had: an [`Outcome`] of the closed list, and the words that say what happened.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use adit_mesh::Outcome;
@@ -24,24 +23,15 @@ impl Failure {
         }
     }
 
-    /// What an error of HTTP/2 means. An alert of TLS that only showed when HTTP/2 read (a server refuses our
-    /// certificate after the client's handshake is over) counts as what it is.
+    /// What an error of HTTP/2 means. One of TLS that only showed when HTTP/2 read is not to be seen in it; see
+    /// [`crate::transport::turns`].
     pub fn http2(error: &h2::Error) -> Self {
-        match error.get_io() {
-            Some(io) => Self::http2_io(io),
-            None => Self::new(Outcome::Http2Failed, error),
-        }
+        Self::new(Outcome::Http2Failed, error)
     }
 
-    /// The same for an error of the transport.
-    pub fn http2_io(error: &io::Error) -> Self {
-        match error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        {
-            Some(tls) => Self::new(adit_pki::outcome_of(tls), tls),
-            None => Self::new(Outcome::Http2Failed, error),
-        }
+    /// What an error of TLS means. A server that refuses our certificate says so by an alert after our handshake.
+    pub fn tls(error: &rustls::Error) -> Self {
+        Self::new(adit_pki::outcome_of(error), error)
     }
 }
 
@@ -56,11 +46,5 @@ impl std::error::Error for Failure {}
 impl From<h2::Error> for Failure {
     fn from(error: h2::Error) -> Self {
         Self::http2(&error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::http2_io(&error)
     }
 }

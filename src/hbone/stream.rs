@@ -247,12 +247,16 @@ impl Stream {
         if self.received_all {
             return Poll::Ready(Ok(None));
         }
-        match ready!(self.receive.poll_data(cx)) {
-            Some(Ok(data)) => return Poll::Ready(Ok(Some(data))),
-            // RFC 9113, 8.1: a peer that needs no more of our bytes resets with NO_ERROR after its own end.
-            Some(Err(error)) if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => {}
-            Some(Err(error)) => return Poll::Ready(Err(error)),
-            None => {}
+        loop {
+            match ready!(self.receive.poll_data(cx)) {
+                // How a half close arrives; it carries nothing.
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => return Poll::Ready(Ok(Some(data))),
+                // RFC 9113, 8.1: a peer that needs no more of our bytes resets with NO_ERROR after its own end.
+                Some(Err(error)) if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => break,
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => break,
+            }
         }
         self.received_all = true;
         Poll::Ready(Ok(None))

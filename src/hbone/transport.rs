@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffers;
+use crate::failure::Failure;
 
 mod session;
 
@@ -57,6 +58,11 @@ struct Inner {
     turn_input: usize,
     /// The peer ended the TCP stream.
     end_of_input: bool,
+    /// Why nothing can be sent any more. Not told at once: why the peer closed (an alert of TLS, a GOAWAY) may wait
+    /// to be read, and is the better answer. Whoever reads comes to the end soon, and is told then.
+    broken: Option<io::Error>,
+    /// What TLS itself failed with; HTTP/2 passes on no more than the words of an error.
+    tls_error: Option<rustls::Error>,
     /// Plaintext bytes received so far, by which the keepalive tells a busy path from a silent one.
     received: u64,
 }
@@ -73,6 +79,8 @@ impl Transport {
             unread: 0..0,
             turn_input: 0,
             end_of_input: false,
+            broken: None,
+            tls_error: None,
             received: 0,
         }));
         (Self(inner.clone()), Flush(inner))
@@ -81,12 +89,14 @@ impl Transport {
 
 impl Flush {
     /// Seals and sends what the turn has staged. Pending only while the socket is blocked; the task is then woken
-    /// when it is writable again.
-    ///
-    /// # Errors
-    /// Those of the socket.
-    pub fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// when it is writable again. A socket that broke is reported to whoever reads.
+    pub fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.borrow_mut().poll_send(cx)
+    }
+
+    /// What TLS failed with, if that is what ended the connection.
+    pub fn tls_error(&self) -> Option<rustls::Error> {
+        self.0.borrow().tls_error.clone()
     }
 
     /// Bytes of HTTP/2 received so far.
@@ -109,7 +119,7 @@ impl AsyncRead for Transport {
 impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let mut inner = self.0.borrow_mut();
-        ready!(inner.poll_room(cx))?;
+        ready!(inner.poll_room(cx));
         inner.stage(data);
         Poll::Ready(Ok(data.len()))
     }
@@ -120,7 +130,7 @@ impl AsyncWrite for Transport {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut inner = self.0.borrow_mut();
-        ready!(inner.poll_room(cx))?;
+        ready!(inner.poll_room(cx));
         for slice in slices {
             inner.stage(slice);
         }
@@ -137,9 +147,9 @@ impl AsyncWrite for Transport {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.0.borrow_mut();
-        ready!(inner.poll_send(cx))?;
+        ready!(inner.poll_send(cx));
         inner.tls.send_close_notify();
-        ready!(inner.poll_send(cx))?;
+        ready!(inner.poll_send(cx));
         Pin::new(&mut inner.socket).poll_shutdown(cx)
     }
 }
@@ -153,14 +163,25 @@ impl Inner {
     }
 
     /// Ready when more may be staged.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.staged.len() < HIGH_WATER {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
         }
         self.poll_send(cx)
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when everything is sent, or never can be.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.broken.is_none()
+            && let Err(error) = ready!(self.poll_seal_and_write(cx))
+        {
+            self.broken = Some(error);
+        }
+        buffers::put_staging(std::mem::take(&mut self.staged));
+        Poll::Ready(())
+    }
+
+    fn poll_seal_and_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             while self.tls.wants_write() {
                 ready!(self.poll_write_tls(cx))?;
@@ -222,8 +243,14 @@ impl Inner {
             self.input = buffers::take_input();
         }
         let mut read = ReadBuf::new(&mut self.input);
-        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
+        let end = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read));
         let n = read.filled().len();
+        if n == 0
+            && let Some(error) = self.broken.take()
+        {
+            return Poll::Ready(Err(error));
+        }
+        end?;
         self.unread = 0..n;
         self.turn_input += n;
         self.end_of_input = n == 0;
@@ -238,7 +265,10 @@ impl Inner {
         self.unread.start += before - rest.len();
         match self.tls.process_new_packets() {
             Ok(_) => Ok(()),
-            Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+            Err(error) => {
+                self.tls_error.get_or_insert_with(|| error.clone());
+                Err(io::Error::new(io::ErrorKind::InvalidData, error))
+            }
         }
     }
 
@@ -272,27 +302,19 @@ impl Write for SocketWriter<'_> {
 
 /// Polls `turn` until it is ready, and after every poll sends what it wrote to the transport of `flush`.
 ///
-/// When the socket takes no more because the peer has closed it, `turn` is asked once more: why the peer did so (an
-/// alert of TLS, a GOAWAY) may have arrived before, and is the better answer.
-///
 /// # Errors
-/// Those of `turn`, and those of the socket, as `E`.
-pub async fn turns<T, E: From<io::Error>>(
+/// Those of `turn`; if TLS failed in it, what TLS failed with.
+pub async fn turns<T>(
     flush: &Flush,
-    mut turn: impl FnMut(&mut Context<'_>) -> Poll<Result<T, E>>,
-) -> Result<T, E> {
-    poll_fn(|cx| {
+    mut turn: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let result = poll_fn(|cx| {
         let polled = turn(cx);
-        let flushed = flush.poll_turn(cx);
-        let state = match (polled, flushed) {
-            (Poll::Pending, Poll::Ready(Err(error))) => match turn(cx) {
-                Poll::Ready(Err(reason)) => Poll::Ready(Err(reason)),
-                _ => Poll::Ready(Err(error.into())),
-            },
-            (polled, _) => polled,
-        };
+        // Pending is fine: the socket wakes this task.
+        let _ = flush.poll_turn(cx);
         flush.end_turn();
-        state
+        polled
     })
-    .await
+    .await;
+    result.map_err(|failure| flush.tls_error().map_or(failure, |error| Failure::tls(&error)))
 }

@@ -49,7 +49,7 @@ pub async fn handshake(
             Outcome::TlsTimeout,
             format!("no end of the TLS handshake within {within:?}"),
         )),
-        Ok(Err(error)) => Err(failure_of(&error)),
+        Ok(Err(error)) => Err(failure_of(&flush, &error)),
         Ok(Ok(())) => {
             let chain = flush
                 .0
@@ -73,7 +73,7 @@ fn poll_handshake(flush: &Flush, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
 impl Inner {
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.is_handshaking() {
-            ready!(self.poll_send(cx))?;
+            ready!(self.poll_send(cx));
             if self.unread.is_empty() {
                 ready!(self.poll_fill(cx))?;
                 if self.end_of_input {
@@ -88,16 +88,13 @@ impl Inner {
         }
         // The client's Finished must leave even if HTTP/2 has nothing to say yet. Early bytes of the peer that
         // came with its last flight stay in `input` and in rustls, where the first read finds them.
-        self.poll_send(cx)
+        self.poll_send(cx).map(Ok)
     }
 }
 
-fn failure_of(error: &io::Error) -> Failure {
-    match error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
-        Some(tls) => Failure::new(adit_pki::outcome_of(tls), tls),
+fn failure_of(flush: &Flush, error: &io::Error) -> Failure {
+    match flush.tls_error() {
+        Some(tls) => Failure::tls(&tls),
         None if error.kind() == io::ErrorKind::UnexpectedEof => Failure::new(
             Outcome::TlsFailed,
             "the peer closed the connection during the TLS handshake",
