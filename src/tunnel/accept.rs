@@ -4,9 +4,9 @@
 //! the new connections. So an old listener stops at once when it has a successor, after it has taken what waits in
 //! its backlog; without one it goes on until the deadline, because whatever it does not accept is refused.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use adit_mesh::Outcome;
@@ -25,51 +25,49 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Tells the listeners of a pod to stop, and who waits for it that one has.
 pub struct Stop {
-    deadline: watch::Sender<Option<Instant>>,
+    order: watch::Sender<Option<Order>>,
     progress: Notify,
-    stopped: Cell<usize>,
+}
+
+/// When to stop.
+#[derive(Clone, Debug)]
+struct Order {
+    deadline: Instant,
+    /// Listeners that stop as well, by inode: they are no successors.
+    stopping: Rc<[u64]>,
 }
 
 impl Default for Stop {
     fn default() -> Self {
-        Self {
-            deadline: watch::Sender::new(None),
-            progress: Notify::new(),
-            stopped: Cell::new(0),
-        }
+        Self { order: watch::Sender::new(None), progress: Notify::new() }
     }
 }
 
 impl Stop {
-    /// Stop at `deadline`, or before it as soon as somebody else listens.
-    pub fn at(&self, deadline: Instant) {
-        self.deadline.send_replace(Some(deadline));
+    /// Stop at `deadline`, or before it as soon as somebody else listens who is not among `stopping`.
+    pub fn at(&self, deadline: Instant, stopping: Rc<[u64]>) {
+        self.order.send_replace(Some(Order { deadline, stopping }));
     }
 
     /// Waits until a listener has stopped.
     pub async fn progress(&self) {
         self.progress.notified().await;
     }
-
-    fn stopped(&self) {
-        self.stopped.set(self.stopped.get() + 1);
-        self.progress.notify_one();
-    }
 }
 
 /// Accepts connections until the pod's [`Stop`] ends it.
 pub async fn run(listener: &TcpListener, pod: &Pod, mut serve: impl FnMut(TcpStream, SocketAddr)) {
-    let mut stop = pod.stop.deadline.subscribe();
-    let deadline = loop {
+    let mut stop = pod.stop.order.subscribe();
+    let order = loop {
         tokio::select! {
             accepted = listener.accept() => handle(accepted, pod, &mut serve).await,
-            deadline = stop.wait_for(Option::is_some) => break deadline.ok().and_then(|deadline| *deadline),
+            order = stop.wait_for(Option::is_some) => break order.ok().and_then(|order| order.clone()),
         }
     };
-    if let Some(deadline) = deadline {
-        stopping(listener, pod, deadline, &mut serve).await;
+    if let Some(order) = order {
+        stopping(listener, pod, &order, &mut serve).await;
     }
-    pod.stop.stopped();
+    pod.stop.progress.notify_one();
 }
 
 async fn handle(
@@ -95,16 +93,16 @@ async fn handle(
 async fn stopping(
     listener: &TcpListener,
     pod: &Pod,
-    deadline: Instant,
+    order: &Order,
     serve: &mut impl FnMut(TcpStream, SocketAddr),
 ) {
     let mut look = Instant::now();
     loop {
         tokio::select! {
             biased;
-            () = sleep_until(deadline) => return,
+            () = sleep_until(order.deadline) => return,
             () = sleep_until(look) => {
-                if has_successor(listener, pod) {
+                if has_successor(listener, pod, order) {
                     empty_backlog(listener, pod, serve).await;
                     return;
                 }
@@ -126,10 +124,9 @@ async fn empty_backlog(listener: &TcpListener, pod: &Pod, serve: &mut impl FnMut
     }
 }
 
-fn has_successor(listener: &TcpListener, pod: &Pod) -> bool {
+fn has_successor(listener: &TcpListener, pod: &Pod, order: &Order) -> bool {
     let found = listener.local_addr().and_then(|address| {
-        let own = listeners::inode(listener)?;
-        listeners::another_listener(&pod.network, address.port(), &[own])
+        listeners::another_listener(&pod.network, address.port(), &order.stopping)
     });
     found.unwrap_or_else(|error| {
         tracing::debug!(pod = %pod.info.name, %error, "cannot tell whether another tunnel listens");

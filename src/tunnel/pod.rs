@@ -61,6 +61,10 @@ pub struct Pod {
     local: RefCell<Option<Seen>>,
     certificate: RefCell<Option<Held>>,
     listening: Cell<usize>,
+    /// Grows with the work that the pod's connections make.
+    pub activity: Cell<u64>,
+    /// Its listeners, by inode.
+    pub inodes: Vec<u64>,
 }
 
 /// A peer's HBONE connection to the pod.
@@ -98,6 +102,8 @@ impl Pod {
             local: RefCell::default(),
             certificate: RefCell::default(),
             listening: Cell::new(0),
+            activity: Cell::new(0),
+            inodes: sockets.inodes(),
             worker: worker.clone(),
             info,
             network,
@@ -249,19 +255,18 @@ impl Pod {
     }
 
     /// Ends the pod's instance: its listeners stop (each when [`Stop`] and its successor allow), peers are told to
-    /// go, connections may finish until `deadline` and are then cut with `outcome`.
-    pub async fn end(self: Rc<Self>, deadline: Instant, outcome: Outcome) -> usize {
-        self.stop.at(deadline);
+    /// go, connections may finish until `deadline` and are then cut with `outcome`. `stopping` are the inodes of all
+    /// listeners that stop now. Returns how many connections were cut.
+    pub async fn end(self: Rc<Self>, deadline: Instant, outcome: Outcome, stopping: &[u64]) -> usize {
+        self.stop.at(deadline, stopping.into());
         for server in self.servers.borrow().iter() {
             server.control.drain();
         }
         let finished = async {
-            while self.is_listening() || !self.table.is_empty() {
-                tokio::select! {
-                    () = self.table.empty() => {}
-                    () = self.stop.progress() => {}
-                }
+            while self.is_listening() {
+                self.stop.progress().await;
             }
+            self.table.empty().await;
         };
         let cut = match timeout_at(deadline, finished).await {
             Ok(()) => 0,
@@ -294,6 +299,11 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 struct Listening(Vec<(Direction, TcpListener)>);
 
 impl Listening {
+    fn inodes(&self) -> Vec<u64> {
+        // One that cannot be told counts as somebody else's, which only makes us stop early.
+        self.0.iter().filter_map(|(_, listener)| listeners::inode(listener).ok()).collect()
+    }
+
     fn open(worker: &Worker, network: &Namespace) -> std::io::Result<Self> {
         let config = &worker.shared.config;
         let options = ListenOptions {

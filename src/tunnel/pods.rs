@@ -203,18 +203,13 @@ impl Inner {
     }
 
     async fn end(&self, placed: Placed, deadline: Instant, outcome: Outcome) -> usize {
-        let uid = placed.info.uid.clone();
-        let ends = placed.instances.iter().map(|carried| {
-            let uid = uid.clone();
-            carried.worker().call(move || async move {
-                let pod = Worker::current().pods.borrow().get(&uid).cloned();
-                match pod {
-                    Some(pod) => pod.end(deadline, outcome).await,
-                    None => 0,
-                }
-            })
-        });
-        let cut = join_all(ends).await.into_iter().map(|cut| cut.unwrap_or(0)).sum();
+        let listening = join_all(placed.instances.iter().map(|carried| inodes(carried, &placed.info.uid))).await;
+        let stopping: Arc<[u64]> = listening.into_iter().flatten().collect();
+        let ends = placed
+            .instances
+            .iter()
+            .map(|carried| end_instance(carried, &placed.info.uid, deadline, outcome, stopping.clone()));
+        let cut = join_all(ends).await.into_iter().sum();
         if !placed.instances.is_empty() {
             self.shared.metrics.pods.active.dec();
             self.shared.metrics.pods.stopped.inc();
@@ -237,6 +232,33 @@ impl Inner {
         let blocker = (pending > 0).then(|| self.readiness.block("pending pods"));
         state.pending = blocker;
     }
+}
+
+async fn inodes(carried: &Carried, uid: &Text) -> Vec<u64> {
+    let uid = uid.clone();
+    let listening = carried.worker().call(move || async move {
+        Worker::current().pods.borrow().get(&uid).map(|pod| pod.inodes.clone())
+    });
+    listening.await.ok().flatten().unwrap_or_default()
+}
+
+async fn end_instance(
+    carried: &Carried,
+    uid: &Text,
+    deadline: Instant,
+    outcome: Outcome,
+    stopping: Arc<[u64]>,
+) -> usize {
+    let uid = uid.clone();
+    let ended = carried.worker().call(move || async move {
+        let pod = Worker::current().pods.borrow().get(&uid).cloned();
+        match pod {
+            Some(pod) => pod.end(deadline, outcome, &stopping).await,
+            None => 0,
+        }
+    });
+    // A worker that has ended has cut everything.
+    ended.await.unwrap_or(0)
 }
 
 /// Whether the namespace still has an interface beside loopback that is up.

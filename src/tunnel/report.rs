@@ -25,6 +25,9 @@ use crate::live::{Connection, Direction};
 use crate::pod::Pod;
 use crate::relay::Ended;
 
+/// Bytes that cost about as much as one more turn.
+const ACTIVITY_BYTES: u64 = 16 * 1024;
+
 /// What is known about a connection.
 pub struct Report {
     direction: Direction,
@@ -297,6 +300,7 @@ impl Opened {
         let counters = &connection.counters;
         counters.forth.set(counters.forth.get() + forth);
         counters.back.set(counters.back.get() + back);
+        pod.activity.set(pod.activity.get() + 1 + (forth + back) / ACTIVITY_BYTES);
         self.pair.request_bytes(forth);
         self.pair.response_bytes(back);
         if back > 0 && !self.first_byte.replace(true) {
