@@ -39,7 +39,10 @@ struct Order {
 
 impl Default for Stop {
     fn default() -> Self {
-        Self { order: watch::Sender::new(None), progress: Notify::new() }
+        Self {
+            order: watch::Sender::new(None),
+            progress: Notify::new(),
+        }
     }
 }
 
@@ -125,9 +128,9 @@ async fn empty_backlog(listener: &TcpListener, pod: &Pod, serve: &mut impl FnMut
 }
 
 fn has_successor(listener: &TcpListener, pod: &Pod, order: &Order) -> bool {
-    let found = listener.local_addr().and_then(|address| {
-        listeners::another_listener(&pod.network, address.port(), &order.stopping)
-    });
+    let found = listener
+        .local_addr()
+        .and_then(|address| listeners::another_listener(&pod.network, address.port(), &order.stopping));
     found.unwrap_or_else(|error| {
         tracing::debug!(pod = %pod.info.name, %error, "cannot tell whether another tunnel listens");
         false

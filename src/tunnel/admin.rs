@@ -16,6 +16,7 @@ use adit_telemetry::server::{Reach, Server, admin, stats};
 use http::StatusCode;
 use tokio::sync::{mpsc, watch};
 
+use crate::allocator;
 use crate::config::Ports;
 use crate::pods::PodManager;
 use crate::worker::Shared;
@@ -47,7 +48,10 @@ pub(crate) fn serve(
         let _ = quit.try_send(());
     };
     let metrics = state.shared.metrics.clone();
-    let router = pages(state, admin::router(levels, ask_to_quit, None));
+    let router = pages(
+        state,
+        admin::router(levels, ask_to_quit, Some(allocator::profile())),
+    );
     let servers = [
         Server::bind(Reach::Loopback, ports.admin, "ADIT_PORT_ADMIN", router)?,
         Server::bind(
@@ -92,6 +96,14 @@ fn pages(
             },
         )
         .post(
+            "/debug/pprof/heap/profiling",
+            "sampling of the heap; ?activate=true|false",
+            |request| {
+                let answer = sample_heap(&request);
+                async { answer }
+            },
+        )
+        .post(
             "/certificates/renew",
             "replaces a certificate now; ?identity=<SPIFFE ID>",
             move |request| {
@@ -99,6 +111,20 @@ fn pages(
                 async { answer }
             },
         )
+}
+
+fn sample_heap(request: &Request) -> Response {
+    let Some(activate) = request.parameter("activate").and_then(|value| value.parse().ok()) else {
+        return text(
+            StatusCode::BAD_REQUEST,
+            "?activate=true or ?activate=false is missing\n",
+        );
+    };
+    match allocator::sample(activate) {
+        Ok(()) if activate => text(StatusCode::OK, "heap profiling is on\n"),
+        Ok(()) => text(StatusCode::OK, "heap profiling is off\n"),
+        Err(problem) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")),
+    }
 }
 
 fn renew_certificate(state: &State, request: &Request) -> Response {

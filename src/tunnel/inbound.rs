@@ -154,7 +154,9 @@ async fn deliver(
     let registry = pod.worker.shared.store.load();
     let delivery = route::accept(&registry, &local.workload, peer.socket, &authority)
         .map_err(|refusal| Failure::new(refusal.outcome, refusal.detail))?;
-    report.delivery(&delivery);
+    let port = delivery.authorized.port();
+    let service = route::attribute(&registry, &local.workload, port, report.named_host());
+    report.delivery(&delivery, service);
     Ok((local.clone(), delivery))
 }
 

@@ -7,12 +7,14 @@
 
 mod accept;
 mod admin;
+mod allocator;
 pub mod cli;
 pub mod config;
 mod dial;
 mod inbound;
 mod live;
 mod outbound;
+mod placement;
 mod plaintext;
 mod pod;
 mod pods;

@@ -65,7 +65,7 @@ async fn deliver(pod: &Pod, original: SocketAddr, report: &mut Report) -> Result
     let registry = pod.worker.shared.store.load();
     let delivery = route::accept_plaintext(&registry, &local.workload, original)
         .map_err(|refusal| Failure::new(refusal.outcome, refusal.detail))?;
-    report.delivery(&delivery);
+    report.delivery(&delivery, None);
     Ok(delivery)
 }
 

@@ -301,7 +301,10 @@ struct Listening(Vec<(Direction, TcpListener)>);
 impl Listening {
     fn inodes(&self) -> Vec<u64> {
         // One that cannot be told counts as somebody else's, which only makes us stop early.
-        self.0.iter().filter_map(|(_, listener)| listeners::inode(listener).ok()).collect()
+        self.0
+            .iter()
+            .filter_map(|(_, listener)| listeners::inode(listener).ok())
+            .collect()
     }
 
     fn open(worker: &Worker, network: &Namespace) -> std::io::Result<Self> {

@@ -1,6 +1,7 @@
 //! Which worker serves which pod. The node agent's messages come in here; nothing else decides about placement.
 //!
-//! A pod has a home, the worker that had the fewest pods when it came. A pod that cannot be served is refused to the
+//! A pod has a home, the worker that had the fewest pods when it came. While a home is saturated, its busiest pod is
+//! started on a worker with room as well ([`crate::placement`]), and new connections spread. A pod that cannot be served is refused to the
 //! agent and tried again while it is enrolled; until it is served the tunnel is not ready.
 
 use std::collections::{HashMap, HashSet};
@@ -16,8 +17,9 @@ use adit_zds::client::Pods;
 use adit_zds::{ConnectionFailure, WorkloadInfo};
 use futures_util::future::join_all;
 use nix::net::if_::InterfaceFlags;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep};
 
+use crate::placement::{Load, Move, PERIOD, Watch};
 use crate::pod::{Pod, PodInfo};
 use crate::worker::{Shared, Worker};
 
@@ -99,6 +101,78 @@ impl PodManager {
             .into_iter()
             .map(|placed| self.0.end(placed, deadline, Outcome::Shutdown));
         join_all(ends).await.into_iter().sum()
+    }
+
+    /// Looks after the load of the workers for as long as the process lives.
+    pub async fn balance(self) {
+        let workers = self.0.workers.handles();
+        if workers.len() < 2 {
+            return;
+        }
+        let mut watch = Watch::new(workers.len());
+        let mut period = interval(PERIOD);
+        loop {
+            period.tick().await;
+            let mut loads = Vec::with_capacity(workers.len());
+            for worker in workers {
+                let busy = worker.runtime().metrics().worker_total_busy_duration(0);
+                let activity = worker.call(|| async { activity() }).await.unwrap_or_default();
+                loads.push(Load { busy, activity });
+            }
+            match watch.next(PERIOD, &loads) {
+                Some(Move::Join { pod, worker }) => self.join(&pod, &workers[worker]).await,
+                Some(Move::Leave { pod, worker }) => self.leave(&pod, &workers[worker]).await,
+                None => {}
+            }
+        }
+    }
+
+    async fn join(&self, uid: &Text, worker: &WorkerHandle) {
+        let Some(placed) = self.0.state().pods.get(uid).cloned() else {
+            return;
+        };
+        match start_instance(worker, &placed.info, placed.network).await {
+            Ok(carried) => {
+                tracing::info!(pod = %placed.info.name, namespace = %placed.info.namespace, worker = worker.index(),
+                    "the pod's home is saturated: another worker joins");
+                let mut state = self.0.state();
+                match state.pods.get_mut(uid) {
+                    Some(placed) => placed.instances.push(carried),
+                    // The pod left meanwhile, and this instance did not.
+                    None => drop(tokio::spawn(end_now(carried, uid.clone()))),
+                }
+            }
+            Err(reason) => tracing::warn!(pod = %placed.info.name, %reason, "another worker cannot join"),
+        }
+    }
+
+    /// The joined instance takes no more connections; those that it has may stay as long as they like.
+    async fn leave(&self, uid: &Text, worker: &WorkerHandle) {
+        let carried = {
+            let mut state = self.0.state();
+            let Some(placed) = state.pods.get_mut(uid) else {
+                return;
+            };
+            // The home stays.
+            let joined = |carried: &Arc<Carried>| carried.worker().index() == worker.index();
+            match placed.instances.iter().skip(1).position(joined) {
+                Some(index) => placed.instances.remove(index + 1),
+                None => return,
+            }
+        };
+        let uid = uid.clone();
+        let drain = self.0.shared.config.process.drain_deadline;
+        tokio::spawn(async move {
+            let stopping = inodes(&carried, &uid).await.into();
+            end_instance(
+                &carried,
+                &uid,
+                Instant::now() + drain,
+                Outcome::Shutdown,
+                stopping,
+            )
+            .await;
+        });
     }
 
     async fn start(&self, info: PodInfo, network: Namespace) -> Result<(), String> {
@@ -203,7 +277,13 @@ impl Inner {
     }
 
     async fn end(&self, placed: Placed, deadline: Instant, outcome: Outcome) -> usize {
-        let listening = join_all(placed.instances.iter().map(|carried| inodes(carried, &placed.info.uid))).await;
+        let listening = join_all(
+            placed
+                .instances
+                .iter()
+                .map(|carried| inodes(carried, &placed.info.uid)),
+        )
+        .await;
         let stopping: Arc<[u64]> = listening.into_iter().flatten().collect();
         let ends = placed
             .instances
@@ -234,10 +314,29 @@ impl Inner {
     }
 }
 
+async fn start_instance(
+    worker: &WorkerHandle,
+    info: &PodInfo,
+    network: Namespace,
+) -> Result<Arc<Carried>, String> {
+    let carried = Arc::new(worker.carry());
+    let pod = info.clone();
+    let started = worker.call(move || async move { Pod::start(Worker::current(), pod, network).map(drop) });
+    match started.await {
+        Ok(Ok(())) => Ok(carried),
+        Ok(Err(error)) => Err(format!("failure to start proxy: {error}")),
+        Err(ended) => Err(ended.to_string()),
+    }
+}
+
 async fn inodes(carried: &Carried, uid: &Text) -> Vec<u64> {
     let uid = uid.clone();
     let listening = carried.worker().call(move || async move {
-        Worker::current().pods.borrow().get(&uid).map(|pod| pod.inodes.clone())
+        Worker::current()
+            .pods
+            .borrow()
+            .get(&uid)
+            .map(|pod| pod.inodes.clone())
     });
     listening.await.ok().flatten().unwrap_or_default()
 }
@@ -259,6 +358,19 @@ async fn end_instance(
     });
     // A worker that has ended has cut everything.
     ended.await.unwrap_or(0)
+}
+
+async fn end_now(carried: Arc<Carried>, uid: Text) {
+    end_instance(&carried, &uid, Instant::now(), Outcome::PodGone, Arc::default()).await;
+}
+
+/// The work that each pod of the calling worker has made so far.
+fn activity() -> Vec<(Text, u64)> {
+    let worker = Worker::current();
+    let pods = worker.pods.borrow();
+    pods.values()
+        .map(|pod| (pod.info.uid.clone(), pod.activity.get()))
+        .collect()
 }
 
 /// Whether the namespace still has an interface beside loopback that is up.

@@ -100,6 +100,7 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
 
     tokio::spawn(source.run());
     tokio::spawn(admin::follow(shared.clone(), changes, status, complete));
+    tokio::spawn(pods.clone().balance());
     let mut agent = pods.clone();
     let agent = tokio::spawn(async move { adit_zds::client::run(&agent_socket, &mut agent).await });
 

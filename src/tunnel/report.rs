@@ -42,6 +42,8 @@ pub struct Report {
     service: Option<Arc<Service>>,
     /// What the peer says about itself; used only where the registry does not know it.
     claims: Option<String>,
+    /// The hostname that the client says it called.
+    named_host: Option<String>,
     trace: Option<Traceparent>,
     policy: Option<Verdict>,
 }
@@ -61,6 +63,7 @@ impl Report {
             destination_identity: None,
             service: None,
             claims: None,
+            named_host: None,
             trace: None,
             policy: None,
         }
@@ -75,7 +78,10 @@ impl Report {
     pub fn local(&mut self, workload: &Arc<Workload>) {
         match self.direction {
             Direction::Outbound => self.source = Some(workload.clone()),
-            Direction::Inbound | Direction::Plaintext => self.destination = Some(workload.clone()),
+            Direction::Inbound | Direction::Plaintext => {
+                self.destination = Some(workload.clone());
+                self.destination_identity = self.source_identity.is_some().then(|| workload.identity.clone());
+            }
         }
     }
 
@@ -124,13 +130,20 @@ impl Report {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         self.trace = text(TRACEPARENT).and_then(|value| Traceparent::parse(value).ok());
         self.claims = text(BAGGAGE).map(str::to_owned);
-        if let Some(Ok(forwarded)) = text(FORWARDED).map(forwarded::parse)
-            && let Some(client) = forwarded.client
-            && client.ip() == self.client.ip()
-        {
-            // The port of the application's own socket; the address is the tunnel's either way.
-            self.client = client;
+        if let Some(Ok(forwarded)) = text(FORWARDED).map(forwarded::parse) {
+            self.named_host = forwarded.host.map(str::to_owned);
+            if let Some(client) = forwarded.client
+                && client.ip() == self.client.ip()
+            {
+                // The port of the application's own socket; the address is the tunnel's either way.
+                self.client = client;
+            }
         }
+    }
+
+    /// The hostname that the client says it called.
+    pub fn named_host(&self) -> Option<&str> {
+        self.named_host.as_deref()
     }
 
     /// The place in a trace.
@@ -138,10 +151,10 @@ impl Report {
         self.trace = Some(trace);
     }
 
-    /// How the connection is delivered to the pod.
-    pub fn delivery(&mut self, delivery: &Delivery) {
+    /// How the connection is delivered to the pod, and the service that it is counted for.
+    pub fn delivery(&mut self, delivery: &Delivery, service: Option<&Arc<Service>>) {
         self.called = Some(delivery.authorized);
-        self.service.clone_from(&delivery.service);
+        self.service = delivery.service.as_ref().or(service).cloned();
     }
 
     /// What the pod's policies say. Where none restricts anything there is nothing to tell.
@@ -212,6 +225,7 @@ impl Report {
     fn log(&self, pod: &Pod, outcome: Outcome, error: Option<&str>, forth: u64, back: u64) {
         let error = error.as_ref().map(|error| error as &dyn Display);
         let hbone = self.hbone.as_ref().map(|address| address as &dyn Display);
+        let trace = self.trace.map(|trace| format!("{:032x}", trace.trace));
         pod.worker.shared.access.write(&Record {
             source: Party {
                 address: Some(self.client),
@@ -230,7 +244,7 @@ impl Report {
             duration: self.started.elapsed(),
             error,
             policy: self.policy.as_ref().map(|policy| policy as &dyn Display),
-            trace: self.trace.as_ref().map(|trace| trace as &dyn Display),
+            trace: trace.as_ref().map(|trace| trace as &dyn Display),
             ..Record::new(self.direction.reported(), outcome, None)
         });
     }
@@ -300,7 +314,8 @@ impl Opened {
         let counters = &connection.counters;
         counters.forth.set(counters.forth.get() + forth);
         counters.back.set(counters.back.get() + back);
-        pod.activity.set(pod.activity.get() + 1 + (forth + back) / ACTIVITY_BYTES);
+        pod.activity
+            .set(pod.activity.get() + 1 + (forth + back) / ACTIVITY_BYTES);
         self.pair.request_bytes(forth);
         self.pair.response_bytes(back);
         if back > 0 && !self.first_byte.replace(true) {
