@@ -29,7 +29,7 @@ use crate::stream::Stream;
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 /// Long enough to spare a peer that is down, short enough that nobody notices when it is back.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
-/// A connection that refuses a stream without having seen it is replaced this often before the caller hears of it.
+/// A new connection that is over before it has served is replaced this often before the caller hears of it.
 const FRESH_CONNECTIONS: usize = 2;
 
 /// What makes two streams able to share a connection.
@@ -115,13 +115,13 @@ impl Pool {
     /// # Errors
     /// The failure of the dial, or the peer's refusal.
     pub async fn open(&self, key: &Key, request: &Request<()>) -> Result<Opened, Failure> {
-        let mut attempts = 0;
+        // Each connection that was there may turn out to be stale or full once, and a few new ones too.
+        let mut stale = self.0.settings.connections_per_peer;
+        let mut fresh_ones = FRESH_CONNECTIONS;
         loop {
             let (connection, fresh) = self.connection(key).await?;
-            let failure = match connection
-                .open(request.clone(), self.0.settings.deadlines.answer)
-                .await
-            {
+            let within = self.0.settings.deadlines.answer;
+            let (failure, left) = match connection.open(request.clone(), within).await {
                 Ok((stream, headers)) => {
                     return Ok(Opened {
                         stream,
@@ -131,7 +131,7 @@ impl Pool {
                     });
                 }
                 Err(OpenError::Refused(failure)) => return Err(failure),
-                Err(OpenError::Full(failure)) => failure,
+                Err(OpenError::Full(failure)) => (failure, &mut stale),
                 Err(OpenError::Gone(failure)) => {
                     self.forget(key, &connection);
                     if !connection.is_alive() {
@@ -139,14 +139,10 @@ impl Pool {
                         self.note_failure(key);
                         return Err(failure);
                     }
-                    failure
+                    (failure, if fresh { &mut fresh_ones } else { &mut stale })
                 }
             };
-            // One that had been there before may be stale for any reason, and there are not many of them.
-            attempts += usize::from(fresh);
-            if attempts > FRESH_CONNECTIONS || self.0.closed.get() {
-                return Err(failure);
-            }
+            *left = left.checked_sub(1).ok_or(failure)?;
         }
     }
 

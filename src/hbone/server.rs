@@ -178,7 +178,12 @@ impl Incoming {
             response.headers_mut().insert(BAGGAGE, baggage);
         }
         self.answered = true;
-        let gone = |error| Failure::new(Outcome::ClientGone, error);
+        let gone = |_| {
+            Failure::new(
+                Outcome::ClientGone,
+                "the client gave the CONNECT up before it was answered",
+            )
+        };
         let send = self.respond.send_response(response, false).map_err(gone)?;
         match (self.receive.take(), self.counted.take()) {
             (Some(receive), Some(counted)) => Ok(Stream::new(send, receive, counted)),

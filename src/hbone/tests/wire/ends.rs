@@ -4,10 +4,8 @@ use std::future::poll_fn;
 
 use adit_hbone::{Failure, Settings};
 use adit_mesh::Outcome;
-use bytes::Bytes;
 use h2::Reason;
 use tokio::sync::oneshot;
-use tokio::task::spawn_local;
 
 use crate::support::certificates::Ca;
 use crate::support::script::{self, ACK, DATA, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM};
@@ -161,24 +159,32 @@ fn aborted_downloads_do_not_wear_a_connection_out() {
     run(async {
         let ca = Ca::new();
         let (web, ledger) = (ca.credentials("web"), ca.credentials("ledger"));
-        let server = Server::start(&ledger, settings(), |incoming| {
-            let mut stream = incoming.accept(None).expect("the client is there");
-            spawn_local(
-                async move { while write(&mut stream, Bytes::from_static(&[1; 1000])).await.is_ok() {} },
-            );
-        })
-        .await;
-        let narrow = Settings {
-            stream_window: 65_535,
+        let (address, peer) = script::serve(ledger.server_config(), |mut peer| {
+            peer.greet(&[]);
+            let mut last = None;
+            for stream in (1..=2401).step_by(2) {
+                while peer.expect(HEADERS).stream != stream {}
+                peer.answer(stream);
+                // What was under way when the client reset the stream before.
+                let stray = last.map(|last| script::frame(DATA, 0, last, b"too late"));
+                peer.raw(&stray.unwrap_or_default());
+                last = Some(stream);
+            }
+            peer.send(DATA, END_STREAM, 2401, b"still here");
+            peer.drain();
+        });
+        let forgetful = Settings {
             remembered_resets: 0,
             ..settings()
         };
-        let client = Client::new(server.address, &web, &ledger, narrow);
-        // What is under way when a stream is reset is up to 66 frames each time.
-        for _ in 0..200 {
-            let mut stream = client.stream().await;
-            read(&mut stream).await.expect("data");
+        let client = Client::new(address, &web, &ledger, forgetful);
+        for _ in 0..1200 {
+            drop(client.stream().await);
         }
+        let mut stream = client.stream().await;
+        assert_eq!(read_all(&mut stream).await.expect("an end"), b"still here");
         assert_eq!(client.dials.get(), 1);
+        drop((stream, client));
+        script::joined(peer).await;
     });
 }

@@ -70,6 +70,9 @@ pub async fn dial(
     let socket = TcpStream::connect(key.address)
         .await
         .map_err(|error| Failure::new(Outcome::ConnectFailed, error))?;
+    socket
+        .set_nodelay(true)
+        .map_err(|error| Failure::new(Outcome::ConnectFailed, error))?;
     let config = credentials.client_config(&key.expected);
     Connection::establish(socket, Duration::ZERO, config, settings).await
 }

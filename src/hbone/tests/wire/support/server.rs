@@ -35,6 +35,7 @@ impl Server {
         let (handler, credentials, known) = (Rc::new(handler), credentials.clone(), controls.clone());
         spawn_local(async move {
             while let Ok((socket, _)) = listener.accept().await {
+                socket.set_nodelay(true).expect("an option");
                 let (handler, settings, ended) = (handler.clone(), settings.clone(), ended.clone());
                 let (config, controls) = (credentials.server_config(), known.clone());
                 spawn_local(async move {
