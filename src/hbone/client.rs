@@ -311,9 +311,6 @@ async fn drive(
     })
     .await;
     // Before the connection is dropped, so that its streams know why.
-    match result {
-        Ok(()) => state.close(),
-        Err(failure) => state.fail(failure),
-    }
+    state.end(result.err());
     requests.take();
 }

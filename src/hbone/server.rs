@@ -281,8 +281,6 @@ async fn drive(
     })
     .await;
     // Before the connection is dropped, so that its streams know why.
-    if let Err(failure) = &result {
-        state.fail(failure.clone());
-    }
+    state.end(result.clone().err());
     result
 }

@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
+use adit_mesh::Outcome;
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
@@ -86,6 +87,20 @@ impl State {
     pub(crate) fn fail(&self, failure: Failure) {
         self.failure.borrow_mut().get_or_insert(failure);
         self.close();
+    }
+
+    /// The connection has ended; streams that are still open learn why.
+    pub(crate) fn end(&self, failure: Option<Failure>) {
+        match failure {
+            Some(failure) => self.fail(failure),
+            None if self.streams() > 0 => {
+                self.fail(Failure::new(
+                    Outcome::Http2Failed,
+                    "the peer closed the connection",
+                ));
+            }
+            None => self.close(),
+        }
     }
 
     pub(crate) fn failure(&self) -> Option<Failure> {

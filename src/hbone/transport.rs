@@ -9,8 +9,8 @@
 //! [`Flush::poll_turn`] after **every** poll, with the same context ([`turns`] does both). Back-pressure comes from
 //! `poll_write`, which is pending while the socket is blocked and [`HIGH_WATER`] bytes are staged.
 //!
-//! Buffers belong to the worker ([`crate::buffers`]) and are held from one poll to the next only by a connection
-//! whose socket is blocked.
+//! Buffers belong to the worker ([`crate::buffers`]): between turns a connection holds none but the one that collects
+//! its output while its socket is blocked.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, IoSlice, Write};

@@ -99,6 +99,11 @@ fn a_connection_that_breaks_fails_its_streams_with_the_cause() {
             .await
             .expect_err("broken");
         assert!(first.connection.is_closing());
+        assert_eq!(
+            first.stream.cause().expect("a cause").outcome,
+            Outcome::Http2Failed
+        );
+        assert_eq!(first.stream.cause(), second.stream.cause());
         script::joined(peer).await;
     });
 }
