@@ -146,7 +146,7 @@ fn refused(bank: &Bank, from: &str, address: SocketAddr) -> anyhow::Result<Failu
             response.status,
             response.body.trim()
         ),
-        Err(Failure::Connect(kind)) if kind == std::io::ErrorKind::TimedOut => {
+        Err(Failure::Connect(std::io::ErrorKind::TimedOut)) => {
             bail!("{from} was not refused but ignored")
         }
         Err(failure) => Ok(failure),
