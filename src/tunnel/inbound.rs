@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use adit_hbone::server::{Accepted, Control, Incoming};
 use adit_hbone::{Failure, Stream};
@@ -14,6 +15,7 @@ use adit_mesh::route::{self, Authority, Delivery};
 use adit_mesh::{Identity, Outcome, Text};
 use adit_net::Source;
 use adit_pki::peer_identity;
+use adit_telemetry::Direction::Inbound as AtDestination;
 use http::HeaderValue;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -72,7 +74,9 @@ async fn accept(
     let local = pod.wait_local().await?;
     report.local(&local.workload);
     let credentials = pod.credentials(&local).await?;
+    let started = Instant::now();
     let accepted = Accepted::handshake(socket, credentials.server_config(), &pod.worker.hbone).await?;
+    pod.worker.shared.metrics.tls_handshake[AtDestination].observe(started.elapsed());
     let chain = accepted.peer().clone();
     let leaf = chain
         .first()
@@ -212,6 +216,13 @@ pub(crate) async fn application(
     entry: &Connection,
     address: SocketAddr,
 ) -> Result<TcpStream, Failure> {
+    let started = Instant::now();
+    let socket = dial_application(pod, entry, address).await?;
+    pod.worker.shared.metrics.connect[AtDestination].observe(started.elapsed());
+    Ok(socket)
+}
+
+async fn dial_application(pod: &Pod, entry: &Connection, address: SocketAddr) -> Result<TcpStream, Failure> {
     let client = entry.source_ip();
     let keep = pod.worker.shared.config.sockets.keep_source;
     // On loopback, and to itself, a pod would drop packets from an address that is not its own.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use adit_hbone::Failure;
 use adit_mesh::{Outcome, route};
-use adit_net::socket::original_destination;
+use adit_net::socket::{broken, original_destination};
 use tokio::net::TcpStream;
 
 use crate::inbound::{application, authorize};
@@ -44,6 +44,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
         biased;
         (outcome, detail) = entry.cut.wait() => Err(Failure::new(outcome, detail)),
         reached = reached => reached,
+        _ = broken(&socket) => Err(Failure::new(Outcome::ClientGone, "the client closed the connection")),
     };
     match reached {
         Err(failure) => refuse(&pod, &socket, report, &failure),

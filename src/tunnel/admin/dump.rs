@@ -122,12 +122,7 @@ fn connections(uid: &Text) -> (Vec<Value>, Vec<Value>) {
         .snapshot()
         .into_iter()
         .partition(|connection| connection.direction == Direction::Outbound);
-    let describe = |connections: Vec<_>| {
-        connections
-            .iter()
-            .map(|connection| describe(connection))
-            .collect()
-    };
+    let describe = |connections: Vec<_>| connections.iter().map(describe).collect();
     (describe(inbound), describe(outbound))
 }
 
