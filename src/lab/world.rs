@@ -2,11 +2,12 @@
 //! configuration that they share.
 //!
 //! The calls are blocking, and each returns when what it did can be relied upon: a tunnel that was started is ready,
-//! a pod that was enrolled is served. A world needs the namespaces of [`super::host::enter`].
+//! a pod that was enrolled is served. A world needs the namespaces of [`super::host::enter`]; there may be several, each
+//! with a folder of its own.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use adit_net::Namespace;
@@ -15,7 +16,6 @@ use anyhow::{Context, bail};
 use self::fabric::{Attachment, Fabric};
 pub use self::node::{Agent, Tunnel};
 pub use self::process::Process;
-use super::host;
 use super::mesh::Mesh;
 
 mod fabric;
@@ -110,6 +110,8 @@ impl Node {
 #[derive(Debug)]
 pub struct World {
     executable: PathBuf,
+    directory: PathBuf,
+    settings: Vec<(String, String)>,
     fabric: Fabric,
     nodes: Vec<Node>,
     pods: BTreeMap<String, Pod>,
@@ -118,11 +120,12 @@ pub struct World {
 }
 
 impl World {
-    /// Makes nodes, joined by a wire, with nothing on them. `executable` is the program `adit`.
+    /// Makes nodes, joined by a wire, with nothing on them. `executable` is the program `adit`; `directory`, which exists,
+    /// is where sockets, logs, the configuration and the CA will be.
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn new(executable: PathBuf, nodes: usize) -> anyhow::Result<Self> {
+    pub fn new(executable: PathBuf, directory: &Path, nodes: usize) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("agents")
@@ -134,7 +137,7 @@ impl World {
         for index in 0..nodes {
             let name = format!("node-{}", index + 1);
             let namespace = fabric.add_node().with_context(|| format!("cannot make {name}"))?;
-            let agent = Agent::listen(&runtime, &host::path(&format!("{name}.sock")))?;
+            let agent = Agent::listen(&runtime, &directory.join(format!("{name}.sock")))?;
             made.push(Node {
                 name,
                 namespace,
@@ -145,11 +148,18 @@ impl World {
         }
         Ok(Self {
             executable,
+            directory: directory.to_owned(),
+            settings: Vec::new(),
             fabric,
             nodes: made,
             pods: BTreeMap::new(),
             runtime,
         })
+    }
+
+    /// Gives tunnels that are started from now on a setting, as an environment variable.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.settings.push((variable.to_owned(), value.to_owned()));
     }
 
     /// Makes a pod, connected and not enrolled.
@@ -212,10 +222,11 @@ impl World {
         pod.app = None;
         let app = Process::start(
             &pod.spec.name,
-            pod.namespace().clone(),
+            pod.namespace(),
             &executable,
             arguments,
             &[],
+            &self.directory,
         )?;
         pod.app = Some(app);
         Ok(())
@@ -226,12 +237,12 @@ impl World {
     /// # Errors
     /// It cannot be written.
     pub fn configure(&self, mesh: &Mesh) -> anyhow::Result<()> {
-        mesh.write(&Self::mesh_file())
+        mesh.write(&self.mesh_file())
     }
 
     /// Where the configuration is.
-    pub fn mesh_file() -> PathBuf {
-        host::path("mesh.yaml")
+    pub fn mesh_file(&self) -> PathBuf {
+        self.directory.join("mesh.yaml")
     }
 
     /// Starts a tunnel on a node, in a network namespace of its own, and waits until it is ready. If the node has one
@@ -241,28 +252,35 @@ impl World {
     /// It does not start, or does not become ready in time; the error holds the end of its log.
     pub fn start_tunnel(&mut self, node: usize) -> anyhow::Result<()> {
         let attachment = self.fabric.add_pod(node)?;
-        let executable = self.executable.clone();
+        let mut environment = self.environment();
         let node = self
             .nodes
             .get_mut(node)
             .with_context(|| format!("no node number {node}"))?;
         node.started += 1;
         let name = format!("{}-tunnel-{}", node.name, node.started);
+        environment.push(("NODE_NAME".to_owned(), node.name.clone()));
+        environment.push(("INPOD_UDS".to_owned(), node.agent.path().display().to_string()));
         let snapshots = node.agent.snapshots();
-        let tunnel = Tunnel::start(
-            &name,
-            &node.name,
-            attachment,
-            &executable,
-            node.agent.path(),
-            &Self::mesh_file(),
-        )?;
+        let tunnel = Tunnel::start(&name, attachment, &self.executable, &environment, &self.directory)?;
         let ready = tunnel
             .wait_ready()
             .and_then(|()| node.agent.wait_snapshots(&self.runtime, snapshots + 1));
         ready.with_context(|| format!("{name} does not become ready\n{}", tunnel.process().last_words()))?;
         node.tunnels.push(tunnel);
         Ok(())
+    }
+
+    /// What every tunnel of this world is told.
+    fn environment(&self) -> Vec<(String, String)> {
+        let file = |path: PathBuf| path.display().to_string();
+        let mut environment = vec![
+            ("CLUSTER_ID".to_owned(), "lab".to_owned()),
+            ("LOCAL_XDS_PATH".to_owned(), file(self.mesh_file())),
+            ("ADIT_LOCAL_CA".to_owned(), file(self.directory.join("ca"))),
+        ];
+        environment.extend(self.settings.iter().cloned());
+        environment
     }
 
     /// Asks the oldest tunnel of a node to end as Kubernetes does it, waits until it has, and returns its exit status.

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 /// The device in every node and pod that leads out of it.
 pub const DEVICE: &str = "eth0";
 
-/// The device that joins the nodes, in the lab's own namespace.
+/// The device that joins the nodes, in the wire's namespace.
 const BRIDGE: &str = "wire";
 
 /// An address of each family.
@@ -59,9 +59,9 @@ struct FabricNode {
 }
 
 impl Fabric {
-    /// Makes the wire, in the network namespace of this process.
+    /// Makes the wire, in a network namespace of its own.
     pub(super) fn new() -> anyhow::Result<Self> {
-        let wire = Namespace::current()?;
+        let wire = Namespace::create()?;
         link::add_bridge(&wire, BRIDGE)?;
         Ok(Self {
             ipv6: adit_net::socket::ipv6_available(Some(&wire))?,

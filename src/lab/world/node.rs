@@ -1,6 +1,7 @@
 //! What runs on a node: the agent, which is part of the lab, and the tunnel, which is the real one.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,16 +10,15 @@ use adit_net::{Namespace, policy_routing, rules};
 use adit_zds::WorkloadInfo;
 use adit_zds::server::{Delivery, Pod as EnrolledPod};
 use anyhow::{Context, bail};
-use std::os::fd::AsFd;
 use tokio::runtime::Runtime;
 
 use super::fabric::Attachment;
 use super::process::Process;
 use super::{PATIENCE, Pod};
-use crate::lab::{host, http, observe};
+use crate::lab::{http, observe};
 
 /// Where the tunnel is administered, on its loopback interface.
-const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
 
 /// Where the tunnel's metrics are.
 const METRICS: u16 = 15020;
@@ -116,26 +116,14 @@ pub struct Tunnel {
 impl Tunnel {
     pub(super) fn start(
         name: &str,
-        node: &str,
         attachment: Attachment,
         executable: &Path,
-        agent: &Path,
-        mesh: &Path,
+        environment: &[(String, String)],
+        directory: &Path,
     ) -> anyhow::Result<Self> {
-        let environment = [
-            ("NODE_NAME", node.to_owned()),
-            ("CLUSTER_ID", "lab".to_owned()),
-            ("INPOD_UDS", agent.display().to_string()),
-            ("LOCAL_XDS_PATH", mesh.display().to_string()),
-            ("ADIT_LOCAL_CA", host::path("ca").display().to_string()),
-        ];
-        let process = Process::start(
-            name,
-            attachment.namespace.clone(),
-            executable,
-            &["tunnel".to_owned()],
-            &environment,
-        )?;
+        let arguments = ["tunnel".to_owned()];
+        let namespace = &attachment.namespace;
+        let process = Process::start(name, namespace, executable, &arguments, environment, directory)?;
         Ok(Self { process, attachment })
     }
 

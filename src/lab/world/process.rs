@@ -13,8 +13,6 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag};
 use nix::unistd::Pid;
 
-use crate::lab::host;
-
 /// How much of a process's output is shown when it fails.
 const LAST_LINES: usize = 12;
 
@@ -27,15 +25,17 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program with nothing in its environment but `environment` and what it takes to find other programs.
+    /// Starts a program with nothing in its environment but `environment` and what it takes to find other programs. Its
+    /// output is added to a file in `directory`.
     pub(super) fn start(
         name: &str,
-        namespace: Namespace,
+        namespace: &Namespace,
         program: &Path,
         arguments: &[String],
-        environment: &[(&str, String)],
+        environment: &[(String, String)],
+        directory: &Path,
     ) -> anyhow::Result<Self> {
-        let log = host::path(&format!("{name}.log"));
+        let log = directory.join(format!("{name}.log"));
         let output = File::options()
             .create(true)
             .append(true)
@@ -53,7 +53,7 @@ impl Process {
             .stdin(Stdio::null())
             .stderr(output.try_clone()?)
             .stdout(output);
-        let child = adit_net::process::spawn(Some(&namespace), command)
+        let child = adit_net::process::spawn(Some(namespace), command)
             .with_context(|| format!("cannot start {name} ({})", program.display()))?;
         Ok(Self {
             name: name.to_owned(),
