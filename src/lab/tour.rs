@@ -5,14 +5,12 @@
 //! never enough.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
 
 use self::bank::Bank;
-use super::host;
 use super::screen::Screen;
 use super::visit::Door;
 use super::world::World;
@@ -96,7 +94,7 @@ pub fn run(once: bool, door: Door) -> anyhow::Result<ExitCode> {
     screen.heading("Adit: a bank in a mesh, on this machine");
     screen.says("Two nodes and six pods are being made of network namespaces ...");
     let executable = std::env::current_exe().context("cannot find this program")?;
-    let mut bank = Bank::build(World::new(executable, Path::new(host::DIRECTORY), 2)?)?;
+    let mut bank = Bank::build(World::new(executable, 2)?)?;
     bank.introduce(&screen)?;
     door.open(&visitors(&bank)?)?;
 
@@ -176,7 +174,7 @@ fn stay(bank: &Bank, screen: &Screen) -> anyhow::Result<()> {
     );
     screen.shows(
         "edit policies",
-        format_args!("$EDITOR {root}{}", bank.world.mesh_file().display()),
+        format_args!("$EDITOR {root}{}", World::mesh_file().display()),
     );
     loop {
         nix::unistd::pause();

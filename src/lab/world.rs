@@ -2,12 +2,12 @@
 //! configuration that they share.
 //!
 //! The calls are blocking, and each returns when what it did can be relied upon: a tunnel that was started is ready,
-//! a pod that was enrolled is served. A world needs the namespaces of [`super::host::enter`]; there may be several, each
-//! with a folder of its own.
+//! a pod that was enrolled is served. A world needs the namespaces of [`super::host::enter`], and their folder for its
+//! sockets, logs, configuration and CA: one world at a time.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use adit_net::Namespace;
@@ -16,6 +16,7 @@ use anyhow::{Context, bail};
 use self::fabric::{Attachment, Fabric};
 pub use self::node::{Agent, Tunnel};
 pub use self::process::Process;
+use super::host;
 use super::mesh::Mesh;
 
 mod fabric;
@@ -110,7 +111,6 @@ impl Node {
 #[derive(Debug)]
 pub struct World {
     executable: PathBuf,
-    directory: PathBuf,
     settings: Vec<(String, String)>,
     fabric: Fabric,
     nodes: Vec<Node>,
@@ -120,12 +120,11 @@ pub struct World {
 }
 
 impl World {
-    /// Makes nodes, joined by a wire, with nothing on them. `executable` is the program `adit`; `directory`, which exists,
-    /// is where sockets, logs, the configuration and the CA will be.
+    /// Makes nodes, joined by a wire, with nothing on them. `executable` is the program `adit`.
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn new(executable: PathBuf, directory: &Path, nodes: usize) -> anyhow::Result<Self> {
+    pub fn new(executable: PathBuf, nodes: usize) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("agents")
@@ -137,7 +136,7 @@ impl World {
         for index in 0..nodes {
             let name = format!("node-{}", index + 1);
             let namespace = fabric.add_node().with_context(|| format!("cannot make {name}"))?;
-            let agent = Agent::listen(&runtime, &directory.join(format!("{name}.sock")))?;
+            let agent = Agent::listen(&runtime, &host::path(&format!("{name}.sock")))?;
             made.push(Node {
                 name,
                 namespace,
@@ -148,7 +147,6 @@ impl World {
         }
         Ok(Self {
             executable,
-            directory: directory.to_owned(),
             settings: Vec::new(),
             fabric,
             nodes: made,
@@ -226,7 +224,6 @@ impl World {
             &executable,
             arguments,
             &[],
-            &self.directory,
         )?;
         pod.app = Some(app);
         Ok(())
@@ -237,12 +234,12 @@ impl World {
     /// # Errors
     /// It cannot be written.
     pub fn configure(&self, mesh: &Mesh) -> anyhow::Result<()> {
-        mesh.write(&self.mesh_file())
+        mesh.write(&Self::mesh_file())
     }
 
     /// Where the configuration is.
-    pub fn mesh_file(&self) -> PathBuf {
-        self.directory.join("mesh.yaml")
+    pub fn mesh_file() -> PathBuf {
+        host::path("mesh.yaml")
     }
 
     /// Starts a tunnel on a node, in a network namespace of its own, and waits until it is ready. If the node has one
@@ -262,7 +259,7 @@ impl World {
         environment.push(("NODE_NAME".to_owned(), node.name.clone()));
         environment.push(("INPOD_UDS".to_owned(), node.agent.path().display().to_string()));
         let snapshots = node.agent.snapshots();
-        let tunnel = Tunnel::start(&name, attachment, &self.executable, &environment, &self.directory)?;
+        let tunnel = Tunnel::start(&name, attachment, &self.executable, &environment)?;
         let ready = tunnel
             .wait_ready()
             .and_then(|()| node.agent.wait_snapshots(&self.runtime, snapshots + 1));
@@ -276,8 +273,8 @@ impl World {
         let file = |path: PathBuf| path.display().to_string();
         let mut environment = vec![
             ("CLUSTER_ID".to_owned(), "lab".to_owned()),
-            ("LOCAL_XDS_PATH".to_owned(), file(self.mesh_file())),
-            ("ADIT_LOCAL_CA".to_owned(), file(self.directory.join("ca"))),
+            ("LOCAL_XDS_PATH".to_owned(), file(Self::mesh_file())),
+            ("ADIT_LOCAL_CA".to_owned(), file(host::path("ca"))),
         ];
         environment.extend(self.settings.iter().cloned());
         environment

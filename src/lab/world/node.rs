@@ -119,11 +119,10 @@ impl Tunnel {
         attachment: Attachment,
         executable: &Path,
         environment: &[(String, String)],
-        directory: &Path,
     ) -> anyhow::Result<Self> {
         let arguments = ["tunnel".to_owned()];
         let namespace = &attachment.namespace;
-        let process = Process::start(name, namespace, executable, &arguments, environment, directory)?;
+        let process = Process::start(name, namespace, executable, &arguments, environment)?;
         Ok(Self { process, attachment })
     }
 

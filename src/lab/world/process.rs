@@ -13,6 +13,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag};
 use nix::unistd::Pid;
 
+use crate::lab::host;
+
 /// How much of a process's output is shown when it fails.
 const LAST_LINES: usize = 12;
 
@@ -26,16 +28,15 @@ pub struct Process {
 
 impl Process {
     /// Starts a program with nothing in its environment but `environment` and what it takes to find other programs. Its
-    /// output is added to a file in `directory`.
+    /// output is added to a file in the lab's folder.
     pub(super) fn start(
         name: &str,
         namespace: &Namespace,
         program: &Path,
         arguments: &[String],
         environment: &[(String, String)],
-        directory: &Path,
     ) -> anyhow::Result<Self> {
-        let log = directory.join(format!("{name}.log"));
+        let log = host::path(&format!("{name}.log"));
         let output = File::options()
             .create(true)
             .append(true)
