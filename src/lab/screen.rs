@@ -130,6 +130,9 @@ mod tests {
     fn long_text_goes_on_in_the_next_line_between_words() {
         assert_eq!(wrapped("a  b"), ["a  b"]);
         let long = format!("{} {} c", "a".repeat(VALUE), "b".repeat(VALUE - 2));
-        assert_eq!(wrapped(&long), ["a".repeat(VALUE), format!("{} c", "b".repeat(VALUE - 2))]);
+        assert_eq!(
+            wrapped(&long),
+            ["a".repeat(VALUE), format!("{} c", "b".repeat(VALUE - 2))]
+        );
     }
 }

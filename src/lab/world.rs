@@ -218,13 +218,7 @@ impl World {
         let executable = self.executable.clone();
         let pod = self.pods.get_mut(pod).with_context(|| format!("no pod {pod}"))?;
         pod.app = None;
-        let app = Process::start(
-            &pod.spec.name,
-            pod.namespace(),
-            &executable,
-            arguments,
-            &[],
-        )?;
+        let app = Process::start(&pod.spec.name, pod.namespace(), &executable, arguments, &[])?;
         pod.app = Some(app);
         Ok(())
     }
