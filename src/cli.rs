@@ -65,8 +65,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Lab(Lab {
             command: Some(LabCommand::Exec { pod, command }),
             ..
-        }) => match visit::exec(&pod, &command)? {},
+        }) => {
+            host::be_single_threaded()?;
+            match visit::exec(&pod, &command)? {}
+        }
         Command::Lab(Lab { once, command: None }) => {
+            // Before the door is made, which would not survive it.
+            host::be_single_threaded()?;
             let door = visit::Door::new()?;
             host::enter()?;
             tour::run(once, door)

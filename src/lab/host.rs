@@ -3,9 +3,11 @@
 //! Root needs no user namespace, everybody else lives in one. Where root is not what it seems, as in most containers,
 //! the user namespace is tried as well.
 
-use std::fs;
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
 
 use adit_net::userns::{self, UserNamespaceError};
 use anyhow::Context;
@@ -14,11 +16,45 @@ use nix::mount::MsFlags;
 /// Where the lab keeps its files, in a file system that goes with the lab's mount namespace.
 pub const DIRECTORY: &str = "/run/adit";
 
-/// Moves this process into namespaces of its own. Call it first thing in `main`, before there are threads.
+/// The allocator's settings, as its environment variable: those that it was built with start a thread before `main`.
+const ALLOCATOR_SETTINGS: (&str, &str) = ("_RJEM_MALLOC_CONF", "background_thread:false");
+
+/// Makes sure that this process has one thread, as the kernel demands of one that changes its user namespace: if there
+/// are more, which only the allocator starts this early, the program starts over without them. Call it first thing in
+/// `main`.
+///
+/// # Errors
+/// The program cannot be started over.
+pub fn be_single_threaded() -> anyhow::Result<()> {
+    let threads = fs::read_dir("/proc/self/task").context("cannot count this process's threads")?;
+    let (variable, value) = ALLOCATOR_SETTINGS;
+    // The second time it makes no difference; the kernel then says what it thinks of the threads.
+    if threads.count() == 1 || env::var_os(variable).is_some_and(|found| found == value) {
+        return Ok(());
+    }
+    let program = env::current_exe().context("cannot find this program")?;
+    let mut arguments = env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let error = Command::new(program)
+        .arg0(name)
+        .args(arguments)
+        .env(variable, value)
+        .exec();
+    Err(error).context("cannot start over without the allocator's thread")
+}
+
+/// Leaves the choice of the allocator's settings to a program that is not ours.
+pub fn forget_allocator_settings(command: &mut Command) -> &mut Command {
+    command.env_remove(ALLOCATOR_SETTINGS.0)
+}
+
+/// Moves this process into namespaces of its own. Call it first thing in `main`, before there are threads: it may start
+/// the program over, as [`be_single_threaded`] does.
 ///
 /// # Errors
 /// What the kernel is missing, or forbids.
 pub fn enter() -> anyhow::Result<()> {
+    be_single_threaded()?;
     enter_namespaces().context("the lab needs network and mount namespaces of its own")?;
     fs::create_dir(DIRECTORY).with_context(|| format!("cannot create {DIRECTORY}"))?;
     Ok(())

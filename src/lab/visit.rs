@@ -17,6 +17,8 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use nix::sched::CloneFlags;
 
+use super::host;
+
 /// What the names of the labs' sockets start with; the process id follows.
 const PREFIX: &str = "adit-lab-";
 
@@ -73,7 +75,7 @@ pub fn exec(pod: &str, command: &[OsString]) -> anyhow::Result<std::convert::Inf
         enter(*process, name, kind).with_context(|| format!("cannot enter the {name} namespace of {pod}"))?;
     }
     let (program, arguments) = command.split_first().context("no command given")?;
-    let error = Command::new(program).args(arguments).exec();
+    let error = host::forget_allocator_settings(Command::new(program).args(arguments)).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
