@@ -12,9 +12,9 @@ pub mod pairs;
 mod state;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use adit_mesh::{Identity, Outcome};
+use adit_mesh::Outcome;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -29,6 +29,7 @@ pub use latency::{ByDirection, Latency};
 pub use pairs::{PairCache, PairMetrics};
 
 use pairs::Pairs;
+pub use state::HeldCertificates;
 use state::{Certificates, Configurations, Process, Refusals, Stalls, Workers};
 
 /// What a metrics registry says about the program it belongs to, in `istio_build`.
@@ -231,14 +232,9 @@ impl Metrics {
         self.refusals.count(outcome, direction);
     }
 
-    /// The certificate of `identity` is now one that expires at `expiry`.
-    pub fn certificate(&self, identity: &Identity, expiry: SystemTime) {
-        self.certificates.insert(identity, expiry);
-    }
-
-    /// The certificate of `identity` is not held any more.
-    pub fn certificate_forgotten(&self, identity: &Identity) {
-        self.certificates.remove(identity);
+    /// Where certificates and their expiries are asked for at every scrape. Only the first call counts.
+    pub fn watch_certificates(&self, held: Box<HeldCertificates>) {
+        self.certificates.watch(held);
     }
 
     /// Configuration of `source` (such as `file` or `xds`) was applied at `now`.

@@ -86,6 +86,7 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         access: AccessLog::new(log.writer.clone()),
     });
+    watch_certificates(&shared);
     let workers = start_workers(&shared)?;
     let pods = PodManager::new(shared.clone(), workers.clone(), readiness.clone());
     let (drain, draining) = drain::channel();
@@ -153,6 +154,15 @@ fn certificates(config: &Config) -> anyhow::Result<CertificateManager> {
             ..ManagerOptions::default()
         },
     ))
+}
+
+fn watch_certificates(shared: &Shared) {
+    let certificates = shared.certificates.clone();
+    shared.metrics.watch_certificates(Box::new(move || {
+        let held = certificates.list().into_iter();
+        held.filter_map(|status| Some((status.identity.clone(), status.expires()?)))
+            .collect()
+    }));
 }
 
 fn start_workers(shared: &Arc<Shared>) -> anyhow::Result<Arc<Workers>> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use adit_mesh::{Identity, Outcome};
@@ -65,19 +65,25 @@ impl Collector for Refusals {
     }
 }
 
-/// When each certificate expires.
-#[derive(Default, Debug)]
+/// The certificates that are held at the moment of the question, each with its expiry.
+pub type HeldCertificates = dyn Fn() -> Vec<(Identity, SystemTime)> + Send + Sync;
+
+/// When each certificate expires. Asked at every scrape, so that it is never out of date.
+#[derive(Default)]
 pub(super) struct Certificates {
-    expiries: Mutex<BTreeMap<Identity, SystemTime>>,
+    held: OnceLock<Box<HeldCertificates>>,
 }
 
 impl Certificates {
-    pub(super) fn insert(&self, identity: &Identity, expiry: SystemTime) {
-        lock(&self.expiries).insert(identity.clone(), expiry);
+    pub(super) fn watch(&self, held: Box<HeldCertificates>) {
+        // The first stays: a process has one certificate manager.
+        let _ = self.held.set(held);
     }
+}
 
-    pub(super) fn remove(&self, identity: &Identity) {
-        lock(&self.expiries).remove(identity);
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").finish_non_exhaustive()
     }
 }
 
@@ -86,12 +92,12 @@ impl Collector for Certificates {
         let help = "When the certificate of an identity expires, in Unix time.";
         let name = "adit_certificate_expiry_seconds";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (identity, expiry) in &*lock(&self.expiries) {
+        for (identity, expiry) in self.held.get().map(|held| held()).unwrap_or_default() {
             let seconds = expiry
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default()
                 .as_secs_f64();
-            gauge(&mut family, &[("identity", Displayed(identity))], seconds)?;
+            gauge(&mut family, &[("identity", Displayed(&identity))], seconds)?;
         }
         Ok(())
     }

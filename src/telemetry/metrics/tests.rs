@@ -1,6 +1,9 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
+
+use adit_mesh::Identity;
 
 use super::*;
 use crate::log::Format;
@@ -96,14 +99,19 @@ fn refusals_are_counted_by_outcome_and_direction() {
 }
 
 #[test]
-fn a_certificate_is_reported_until_it_is_forgotten() {
+fn certificates_are_asked_for_at_every_scrape() {
     let metrics = metrics();
-    let web: Identity = "spiffe://td/ns/bank/sa/web".parse().expect("an identity");
-    metrics.certificate(&web, UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+    let web: Identity = "spiffe://td/ns/bank/sa/web".parse().expect("identity");
+    let held = Arc::new(Mutex::new(vec![(
+        web,
+        UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+    )]));
+    let asked = Arc::clone(&held);
+    metrics.watch_certificates(Box::new(move || asked.lock().expect("not poisoned").clone()));
     let line = "adit_certificate_expiry_seconds{identity=\"spiffe://td/ns/bank/sa/web\"} 1700000000.0";
-    assert!(has(&metrics, line), "{}", metrics.encode(Exposition::Text));
-    metrics.certificate_forgotten(&web);
-    assert!(!metrics.encode(Exposition::Text).contains("sa/web"));
+    assert!(metrics.encode(Exposition::Text).contains(line));
+    held.lock().expect("not poisoned").clear();
+    assert!(!metrics.encode(Exposition::Text).contains(line));
 }
 
 #[test]

@@ -1,19 +1,17 @@
 //! Turns what the sources of configuration and certificates report into readiness and metrics.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_discovery::Status;
-use adit_mesh::Identity;
 use adit_telemetry::server::readiness::Blocker;
 use tokio::sync::watch;
 use tokio::time::interval;
 
 use crate::worker::Shared;
 
-/// How often certificates and metric series are looked at: well within the shortest useful certificate's life.
-const PERIOD: Duration = Duration::from_secs(5);
+/// How often series of pods that have gone are looked for: they stay for an hour, so a minute is soon enough.
+const PERIOD: Duration = Duration::from_secs(60);
 /// The name of the local file in metrics.
 const SOURCE: &str = "local";
 
@@ -25,7 +23,6 @@ pub(crate) async fn follow(
     complete: Blocker,
 ) {
     let mut complete = Some(complete);
-    let mut known = HashSet::new();
     let mut period = interval(PERIOD);
     loop {
         tokio::select! {
@@ -44,7 +41,6 @@ pub(crate) async fn follow(
                 }
             }
             _ = period.tick() => {
-                expiries(&shared, &mut known);
                 shared.metrics.expire(Instant::now());
             }
         }
@@ -53,17 +49,4 @@ pub(crate) async fn follow(
         }
         let _ = &complete;
     }
-}
-
-fn expiries(shared: &Shared, known: &mut HashSet<Identity>) {
-    let mut gone = std::mem::take(known);
-    for status in shared.certificates.list() {
-        if let Some(expiry) = status.expires() {
-            shared.metrics.certificate(&status.identity, expiry);
-            gone.remove(&status.identity);
-            known.insert(status.identity);
-        }
-    }
-    gone.iter()
-        .for_each(|identity| shared.metrics.certificate_forgotten(identity));
 }
