@@ -31,7 +31,11 @@ impl Failure {
 
     /// What an error of TLS means. A server that refuses our certificate says so by an alert after our handshake.
     pub fn tls(error: &rustls::Error) -> Self {
-        Self::new(adit_pki::outcome_of(error), error)
+        match adit_pki::TlsRefusal::of(error) {
+            // Its words say what to do about it; those of rustls name its own types.
+            Some(refusal) => Self::new(refusal.outcome(), refusal),
+            None => Self::new(adit_pki::outcome_of(error), error),
+        }
     }
 }
 
@@ -46,5 +50,24 @@ impl std::error::Error for Failure {}
 impl From<h2::Error> for Failure {
     fn from(error: h2::Error) -> Self {
         Self::http2(&error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_certificate_is_told_in_our_words() {
+        let error = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let failure = Failure::tls(&error);
+        assert_eq!(failure.outcome, Outcome::TlsFailed);
+        assert_eq!(
+            &*failure.detail,
+            "the peer's certificate does not chain to a trusted root"
+        );
+        let other = Failure::tls(&rustls::Error::HandshakeNotComplete);
+        assert_eq!(other.outcome, Outcome::TlsFailed);
+        assert_eq!(*other.detail, *rustls::Error::HandshakeNotComplete.to_string());
     }
 }
