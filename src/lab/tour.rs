@@ -53,7 +53,7 @@ const STEPS: [Step; 12] = [
         run: policy::identities,
     },
     Step {
-        title: "payments may call ledger, customer-analytics may not",
+        title: "payments may call ledger, and never customer-analytics",
         run: policy::authorization,
     },
     Step {

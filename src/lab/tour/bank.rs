@@ -20,6 +20,9 @@ pub(super) const SECRET: &str = "DE89370400440532013000";
 /// The policy that says who may call the ledger.
 pub(super) const LEDGER_POLICY: &str = "ledger-callers";
 
+/// The policy that says who may call customer-analytics.
+pub(super) const ANALYTICS_POLICY: &str = "analytics-callers";
+
 /// The policy that refuses plaintext.
 pub(super) const STRICT_POLICY: &str = "strict-mtls";
 
@@ -106,6 +109,7 @@ impl Bank {
     /// Writes the mesh, with these service accounts allowed to call the ledger.
     pub(super) fn configure(&self, ledger_callers: &[&str]) -> anyhow::Result<()> {
         let ledger_policy = Policy::allow_only(LEDGER_POLICY, BANK, ledger_callers);
+        let analytics_policy = Policy::allow_only(ANALYTICS_POLICY, BANK, &["web"]);
         let [payments, ledger] = &self.services;
         let mut workloads = Vec::new();
         for pod in self.world.pods().filter(|pod| pod.spec.name != INTRUDER) {
@@ -116,12 +120,17 @@ impl Bank {
                     workload.serves(ledger);
                     workload.authorization_policies.push(ledger_policy.key());
                 }
+                "customer-analytics" => workload.authorization_policies.push(analytics_policy.key()),
                 _ => {}
             }
             workloads.push(workload);
         }
         self.world.configure(&Mesh {
-            policies: vec![ledger_policy, Policy::strict(STRICT_POLICY, BANK)],
+            policies: vec![
+                ledger_policy,
+                analytics_policy,
+                Policy::strict(STRICT_POLICY, BANK),
+            ],
             services: self.services.to_vec(),
             workloads,
         })

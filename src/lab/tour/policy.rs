@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use std::net::SocketAddr;
 
-use super::bank::{Bank, INTRUDER, LEDGER_POLICY, STRICT_POLICY, identity};
+use super::bank::{ANALYTICS_POLICY, Bank, INTRUDER, LEDGER_POLICY, STRICT_POLICY, identity};
 use crate::lab::apps::{ECHO_PORT, HTTP_PORT};
 use crate::lab::http::Failure;
 use crate::lab::observe::{self, Mark, field};
@@ -40,40 +40,46 @@ pub(super) fn identities(bank: &mut Bank, screen: &Screen) -> anyhow::Result<Str
 }
 
 pub(super) fn authorization(bank: &mut Bank, screen: &Screen) -> anyhow::Result<String> {
-    screen.says("The policy bank/ledger-callers allows one service account: payments.");
-    let ledger = bank.world.pod("ledger-2")?;
-    let address = ledger.socket(HTTP_PORT);
-    let answer = bank.call("payments", address)?;
+    screen.says("ledger lets payments in, and nobody else; customer-analytics lets web in, and nobody else.");
+    let ledger = bank.world.pod("ledger-2")?.socket(HTTP_PORT);
+    let answer = bank.call("payments", ledger)?;
     screen.shows("payments", format_args!("is answered by {}", answer.app));
+    refusal(bank, screen, "payments", "customer-analytics", ANALYTICS_POLICY)?;
+    refusal(bank, screen, "customer-analytics", "ledger-2", LEDGER_POLICY)?;
+    let tunnel = bank.tunnel_of(bank.world.pod("ledger-2")?)?;
+    ensure!(
+        explain(tunnel, "payments", ledger)?.contains("verdict      allowed by policy"),
+        "/explain does not say that payments is allowed"
+    );
+    Ok("each refusal names the policy and how near it came to being allowed".to_owned())
+}
 
-    let tunnel = bank.tunnel_of(ledger)?;
+/// Shows that `to` refuses `from` because of `policy`, and that the log and `/explain` say so.
+fn refusal(bank: &Bank, screen: &Screen, from: &str, to: &str, policy: &str) -> anyhow::Result<()> {
+    let called = bank.world.pod(to)?;
+    let (tunnel, address) = (bank.tunnel_of(called)?, called.socket(HTTP_PORT));
     let before = mark(tunnel)?;
-    let seen = refused(bank, "customer-analytics", address)?;
-    screen.shows("analytics", format_args!("sees: {seen}"));
-    let words = [
-        "connection failed",
-        INBOUND,
-        "src.workload=\"customer-analytics\"",
-    ];
-    let logged = line(tunnel, before, &words)?;
+    let seen = refused(bank, from, address)?;
+    screen.shows("a call", format_args!("{from} calls {to}, and sees: {seen}"));
+    let source = format!("src.workload=\"{from}\"");
+    let logged = line(tunnel, before, &["connection failed", INBOUND, &source])?;
     let reason = field(&logged, "error").context("the log line gives no reason")?;
     screen.shows("the log says", &reason);
-
-    let explained = explain(tunnel, "customer-analytics", address)?;
+    let explained = explain(tunnel, from, address)?;
     let mut label = "/explain";
     for line in explained.lines() {
         screen.shows(label, line.trim_end());
         label = "";
     }
     ensure!(
-        explained.contains(LEDGER_POLICY),
-        "/explain does not name the policy {LEDGER_POLICY}"
+        reason.contains(policy),
+        "the log does not name the policy {policy}"
     );
     ensure!(
-        explain(tunnel, "payments", address)?.contains("allow"),
-        "/explain does not say that payments is allowed"
+        explained.contains(policy),
+        "/explain does not name the policy {policy}"
     );
-    Ok("the refusal names the policy and how near it came to being allowed".to_owned())
+    Ok(())
 }
 
 pub(super) fn edit(bank: &mut Bank, screen: &Screen) -> anyhow::Result<String> {
