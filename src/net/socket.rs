@@ -4,6 +4,7 @@
 //! A socket is created inside the pod's namespace and everything else about it is done outside: its namespace never
 //! changes, and a visit costs two system calls.
 
+mod accepted;
 mod congestion;
 mod connect;
 mod listen;
@@ -17,6 +18,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+pub use accepted::{accept_waiting, set_congestion, watch_broken};
 pub use congestion::{Congestion, InvalidCongestion};
 pub use connect::{ConnectError, Source, connect, connector};
 pub use listen::{ListenOptions, listen};
