@@ -7,11 +7,9 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Congestion;
+use super::{Congestion, broken};
 
 /// Takes a connection that waits in the listener's backlog; `None` if there is none. tokio asks the kernel only after
 /// the kernel has told it, which is too late for who is about to close the listener.
@@ -39,17 +37,17 @@ pub fn set_congestion(stream: &impl AsFd, congestion: &Congestion) -> io::Result
     SockRef::from(stream).set_tcp_congestion(congestion.name().as_bytes())
 }
 
-/// A future that ends when the connection is [`broken`](super::broken), and borrows nothing from it. It has a
+/// A future that ends when the connection is [`broken`], and borrows nothing from it. It has a
 /// descriptor of its own, so it is for connections that are blocked for long, not for every one.
 ///
 /// # Errors
 /// No descriptor could be had.
 pub fn watch_broken(stream: &TcpStream) -> io::Result<impl Future<Output = ()> + use<>> {
     let copy = stream.as_fd().try_clone_to_owned()?;
-    let watched = AsyncFd::with_interest(copy, Interest::ERROR)?;
+    let watched = TcpStream::from_std(copy.into())?;
     Ok(async move {
         // An error means that the runtime ends, and everything with it.
-        let _ = watched.ready(Interest::ERROR).await;
+        let _ = broken(&watched).await;
     })
 }
 
