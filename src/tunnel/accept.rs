@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use adit_mesh::Outcome;
 use adit_net::listeners;
+use adit_net::socket::accept_waiting;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::pod::Pod;
@@ -23,54 +24,48 @@ const AFTER_ERROR: Duration = Duration::from_millis(50);
 /// How often a stopping listener looks for its successor.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Tells the listeners of a pod to stop, and who waits for it that one has.
-pub struct Stop {
-    order: watch::Sender<Option<Order>>,
-    progress: Notify,
-}
+/// Tells the listeners of a pod to stop.
+pub struct Stop(watch::Sender<Option<Order>>);
 
 /// When to stop.
 #[derive(Clone, Debug)]
 struct Order {
-    deadline: Instant,
+    deadline: Option<Instant>,
     /// Listeners that stop as well, by inode: they are no successors.
     stopping: Rc<[u64]>,
 }
 
 impl Default for Stop {
     fn default() -> Self {
-        Self {
-            order: watch::Sender::new(None),
-            progress: Notify::new(),
-        }
+        Self(watch::Sender::new(None))
     }
 }
 
 impl Stop {
-    /// Stop at `deadline`, or before it as soon as somebody else listens who is not among `stopping`.
-    pub fn at(&self, deadline: Instant, stopping: Rc<[u64]>) {
-        self.order.send_replace(Some(Order { deadline, stopping }));
-    }
-
-    /// Waits until a listener has stopped.
-    pub async fn progress(&self) {
-        self.progress.notified().await;
+    /// Stop at `deadline` (`None`: whenever), or before it as soon as somebody else listens who is not among
+    /// `stopping`. The last order holds.
+    pub fn at(&self, deadline: Option<Instant>, stopping: Rc<[u64]>) {
+        self.0.send_replace(Some(Order { deadline, stopping }));
     }
 }
 
 /// Accepts connections until the pod's [`Stop`] ends it.
 pub async fn run(listener: &TcpListener, pod: &Pod, mut serve: impl FnMut(TcpStream, SocketAddr)) {
-    let mut stop = pod.stop.order.subscribe();
-    let order = loop {
-        tokio::select! {
-            accepted = listener.accept() => handle(accepted, pod, &mut serve).await,
-            order = stop.wait_for(Option::is_some) => break order.ok().and_then(|order| order.clone()),
+    let mut orders = pod.stop.0.subscribe();
+    loop {
+        let order = orders.borrow_and_update().clone();
+        if let Some(order) = order {
+            tokio::select! {
+                _ = orders.changed() => {}
+                () = stopping(listener, pod, &order, &mut serve) => return,
+            }
+        } else {
+            tokio::select! {
+                _ = orders.changed() => {}
+                accepted = listener.accept() => handle(accepted, pod, &mut serve).await,
+            }
         }
-    };
-    if let Some(order) = order {
-        stopping(listener, pod, &order, &mut serve).await;
     }
-    pod.stop.progress.notify_one();
 }
 
 async fn handle(
@@ -79,15 +74,11 @@ async fn handle(
     serve: &mut impl FnMut(TcpStream, SocketAddr),
 ) {
     match accepted {
-        Ok((socket, client)) => serve(socket, SocketAddr::new(client.ip().to_canonical(), client.port())),
+        Ok((socket, client)) => serve(socket, canonical(client)),
         // The client left while it waited.
         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
         Err(error) => {
-            pod.worker
-                .shared
-                .metrics
-                .refused(Outcome::Overloaded, adit_telemetry::Direction::Inbound);
-            tracing::warn!(pod = %pod.info.name, namespace = %pod.info.namespace, %error, "cannot accept a connection");
+            refused(pod, &error);
             sleep(AFTER_ERROR).await;
         }
     }
@@ -103,10 +94,10 @@ async fn stopping(
     loop {
         tokio::select! {
             biased;
-            () = sleep_until(order.deadline) => return,
+            () = passed(order.deadline) => return,
             () = sleep_until(look) => {
                 if has_successor(listener, pod, order) {
-                    empty_backlog(listener, pod, serve).await;
+                    empty_backlog(listener, pod, serve);
                     return;
                 }
                 look = Instant::now() + LOOK;
@@ -116,15 +107,34 @@ async fn stopping(
     }
 }
 
-/// Takes what the kernel had given to this listener already.
-async fn empty_backlog(listener: &TcpListener, pod: &Pod, serve: &mut impl FnMut(TcpStream, SocketAddr)) {
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes what the kernel had given to this listener already, asking the kernel itself: what is closed with connections
+/// in its backlog resets them.
+fn empty_backlog(listener: &TcpListener, pod: &Pod, serve: &mut impl FnMut(TcpStream, SocketAddr)) {
     loop {
-        tokio::select! {
-            biased;
-            accepted = listener.accept() => handle(accepted, pod, serve).await,
-            () = std::future::ready(()) => return,
+        match accept_waiting(listener) {
+            Ok(None) => return,
+            Ok(Some(accepted)) => serve(accepted.0, canonical(accepted.1)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => return refused(pod, &error),
         }
     }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn refused(pod: &Pod, error: &io::Error) {
+    let metrics = &pod.worker.shared.metrics;
+    metrics.refused(Outcome::Overloaded, adit_telemetry::Direction::Inbound);
+    tracing::warn!(pod = %pod.info.name, namespace = %pod.info.namespace, %error, "cannot accept a connection");
 }
 
 fn has_successor(listener: &TcpListener, pod: &Pod, order: &Order) -> bool {

@@ -1,6 +1,6 @@
 //! Opening sockets in a pod's namespace, with a deadline, and HBONE connections on them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use adit_hbone::client::Connection;
 use adit_hbone::pool::{Dial, Key};
 use adit_mesh::Outcome;
 use adit_net::SocketOptions;
-use adit_net::socket::{ConnectError, Source, connect};
+use adit_net::socket::{ConnectError, Source, connect, set_congestion};
 use adit_telemetry::Direction;
 use nix::errno::Errno;
 use tokio::net::TcpStream;
@@ -83,16 +83,32 @@ fn on_the_hbone_port(failure: Failure) -> Failure {
 
 /// Node-local hops have a congestion control of their own: a pacing one triples their cost.
 fn options(pod: &Pod, destination: SocketAddr) -> &SocketOptions {
-    let shared = &pod.worker.shared;
-    let registry = shared.store.load();
-    let node = registry.node();
-    let is_local = registry
-        .workload_at(&node.network, destination.ip())
-        .is_some_and(|workload| !node.name.is_empty() && workload.node == node.name);
-    shared
+    pod.worker
+        .shared
         .config
         .sockets
-        .towards(is_local || destination.ip().is_loopback())
+        .towards(is_on_this_node(pod, destination.ip()))
+}
+
+/// Gives a connection that a pod accepted from this node the options of such connections.
+pub(crate) fn accepted(pod: &Pod, socket: &TcpStream, client: IpAddr) {
+    let sockets = &pod.worker.shared.config.sockets;
+    if sockets.local.congestion == sockets.remote.congestion {
+        return;
+    }
+    if let Some(congestion) = &sockets.local.congestion
+        && is_on_this_node(pod, client)
+    {
+        // It fails only on a connection that has ended, and then it does not matter.
+        let _ = set_congestion(socket, congestion);
+    }
+}
+
+fn is_on_this_node(pod: &Pod, ip: IpAddr) -> bool {
+    let registry = pod.worker.shared.store.load();
+    let node = registry.node();
+    let found = registry.workload_at(&node.network, ip);
+    ip.is_loopback() || found.is_some_and(|workload| !node.name.is_empty() && workload.node == node.name)
 }
 
 fn failure(destination: SocketAddr, error: ConnectError) -> Failure {

@@ -39,23 +39,25 @@ struct Peer {
 
 /// Serves one HBONE connection to its end.
 pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
-    let mut report = Report::new(Direction::Inbound, client);
-    match accept(&pod, socket, client, &mut report).await {
-        Err(failure) => report.refuse(&pod, &failure),
-        Ok((accepted, peer)) => {
-            let peer = Rc::new(peer);
-            pod.servers.borrow_mut().push(peer.server.clone());
-            let served = accepted
-                .serve(&pod.worker.hbone, &peer.server.control, |incoming| {
-                    tokio::task::spawn_local(connect(pod.clone(), peer.clone(), incoming));
-                })
-                .await;
-            pod.servers
-                .borrow_mut()
-                .retain(|server| !Rc::ptr_eq(&server.chain, &peer.server.chain));
-            if let Err(failure) = served {
-                tracing::debug!(pod = %pod.info.name, peer = %client, %failure, "HBONE connection ended");
-            }
+    let _accepting = pod.accepting();
+    let mut report = Report::new(&pod, Direction::Inbound, client);
+    let (accepted, peer) = match accept(&pod, socket, client, &mut report).await {
+        Ok(accepted) => accepted,
+        Err(failure) => return report.refuse(&failure),
+    };
+    // From here on each CONNECT is told for itself; a tunnel is no connection of an application.
+    report.withdraw();
+    let peer = Rc::new(peer);
+    let _admitted = pod.admit(&peer.server);
+    let served = accepted
+        .serve(&pod.worker.hbone, &peer.server.control, |incoming| {
+            tokio::task::spawn_local(connect(pod.clone(), peer.clone(), incoming));
+        })
+        .await;
+    match served {
+        Ok(()) => tracing::debug!(pod = %pod.info.name, peer = %client, "HBONE connection ended"),
+        Err(failure) => {
+            tracing::debug!(pod = %pod.info.name, peer = %client, %failure, "HBONE connection broke")
         }
     }
 }
@@ -99,14 +101,14 @@ async fn accept(
 
 /// Serves one CONNECT to its end.
 async fn connect(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) {
-    let mut report = Report::new(Direction::Inbound, peer.address);
+    let mut report = Report::new(&pod, Direction::Inbound, peer.address);
     report.tunnelled_from(&peer.identity, peer.socket);
     report.headers(incoming.headers());
     let (local, delivery) = match deliver(&pod, &peer, &incoming, &mut report).await {
         Ok(delivered) => delivered,
         Err(failure) => {
             incoming.refuse(failure.outcome);
-            return report.refuse(&pod, &failure);
+            return report.refuse(&failure);
         }
     };
     // Entered before it is decided: a policy that changes in between finds it in the table.
@@ -126,13 +128,13 @@ async fn connect(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) {
     match reached {
         Err(failure) => {
             incoming.refuse(failure.outcome);
-            report.refuse(&pod, &failure);
+            report.refuse(&failure);
         }
         Ok(socket) => {
             let baggage = response_baggage(&pod, &local);
             match incoming.accept(baggage) {
-                Ok(stream) => relay(&pod, &entry, report, delivery, stream, socket).await,
-                Err(failure) => report.refuse(&pod, &failure),
+                Ok(stream) => relay(&entry, report, delivery, stream, socket).await,
+                Err(failure) => report.refuse(&failure),
             }
         }
     }
@@ -244,14 +246,7 @@ async fn dial_application(pod: &Pod, entry: &Connection, address: SocketAddr) ->
     }
 }
 
-async fn relay(
-    pod: &Rc<Pod>,
-    entry: &Entry,
-    report: Report,
-    delivery: Delivery,
-    stream: Stream,
-    mut socket: TcpStream,
-) {
+async fn relay(entry: &Entry, report: Report, delivery: Delivery, stream: Stream, mut socket: TcpStream) {
     if delivery.proxy_header {
         let service = delivery
             .service
@@ -261,16 +256,13 @@ async fn relay(
         // A few hundred bytes into the empty send buffer of a new connection.
         if let Err(error) = socket.write_all(&header).await {
             let detail = format!("the application closed before the PROXY header: {error}");
-            return report.refuse(pod, &Failure::new(Outcome::ConnectFailed, detail));
+            return report.refuse(&Failure::new(Outcome::ConnectFailed, detail));
         }
     }
-    let opened = report.open(pod);
+    let mut opened = report.open(entry.connection());
     let sides = Sides::inbound(stream, socket);
-    let ended = relay::run(sides, &entry.cut, |forth, back| {
-        opened.progress(pod, entry, forth, back)
-    })
-    .await;
-    opened.close(pod, report, entry, ended);
+    let ended = relay::run(sides, &entry.cut, |forth, back| opened.progress(forth, back)).await;
+    opened.close(ended);
 }
 
 fn response_baggage(pod: &Pod, local: &Local) -> Option<HeaderValue> {

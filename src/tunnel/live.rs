@@ -10,6 +10,7 @@ use std::task::{Context, Waker};
 
 use adit_mesh::{Identity, Outcome, Service};
 use rustls::pki_types::CertificateDer;
+use tokio::sync::Notify;
 
 use crate::relay::Counters;
 
@@ -126,14 +127,19 @@ impl Connection {
 pub struct Table {
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
     next: Cell<u64>,
-    emptied: tokio::sync::Notify,
+    /// Why the table takes no connection any more.
+    closed: RefCell<Option<(Outcome, String)>>,
+    emptied: Notify,
 }
 
 impl Table {
-    /// Enters a connection for as long as the entry lives.
+    /// Enters a connection for as long as the entry lives. After [`Table::cut_all`] it is cut at once.
     pub fn enter(self: &Rc<Self>, connection: Connection) -> Entry {
         let id = self.next.replace(self.next.get() + 1);
         let connection = Rc::new(connection);
+        if let Some((outcome, detail)) = &*self.closed.borrow() {
+            connection.cut.now(*outcome, detail);
+        }
         self.connections.borrow_mut().insert(id, connection.clone());
         Entry {
             table: self.clone(),
@@ -157,18 +163,26 @@ impl Table {
         self.connections.borrow().values().cloned().collect()
     }
 
-    /// Ends all of them; how many there were.
+    /// Ends all of them, and every one that is entered from now on; how many there were.
     pub fn cut_all(&self, outcome: Outcome, detail: &str) -> usize {
+        self.closed
+            .borrow_mut()
+            .get_or_insert_with(|| (outcome, detail.to_owned()));
         let all = self.snapshot();
         all.iter()
             .for_each(|connection| connection.cut.now(outcome, detail));
         all.len()
     }
 
-    /// Waits until there is none.
+    /// Waits until there is none. Several may wait at the same time.
     pub async fn empty(&self) {
-        while !self.is_empty() {
-            self.emptied.notified().await;
+        loop {
+            // Made before the look, so that an end in between is not missed.
+            let emptied = self.emptied.notified();
+            if self.is_empty() {
+                return;
+            }
+            emptied.await;
         }
     }
 }
@@ -178,6 +192,13 @@ pub struct Entry {
     table: Rc<Table>,
     id: u64,
     connection: Rc<Connection>,
+}
+
+impl Entry {
+    /// The connection itself, which may outlive its place in the table.
+    pub fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
 }
 
 impl std::ops::Deref for Entry {
@@ -192,7 +213,10 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.table.connections.borrow_mut().remove(&self.id);
         if self.table.is_empty() {
-            self.table.emptied.notify_one();
+            self.table.emptied.notify_waiters();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

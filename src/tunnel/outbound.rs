@@ -33,18 +33,12 @@ const MOST_ATTEMPTS: usize = 5;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
-    let mut report = Report::new(Direction::Outbound, client);
+    let mut report = Report::new(&pod, Direction::Outbound, client);
     let original = match original_destination(&socket) {
         Ok(original) => original,
         Err(error) => {
-            report.refuse(
-                &pod,
-                &Failure::new(
-                    Outcome::ConnectFailed,
-                    format!("no original destination: {error}"),
-                ),
-            );
-            return;
+            let detail = format!("no original destination: {error}");
+            return report.refuse(&Failure::new(Outcome::ConnectFailed, detail));
         }
     };
     report.called(original);
@@ -61,19 +55,16 @@ pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
         Err(failure) => {
             // An application must see a failure, not the end of an empty answer.
             let _ = adit_net::socket::reset(&socket);
-            report.refuse(&pod, &failure);
+            report.refuse(&failure);
         }
         Ok(server) => {
-            let opened = report.open(&pod);
+            let mut opened = report.open(entry.connection());
             let sides = match server.side {
                 Side::Tcp(server) => Sides::sockets(socket, server),
                 Side::Tunnel(stream) => Sides::outbound(socket, stream),
             };
-            let ended = relay::run(sides, &entry.cut, |forth, back| {
-                opened.progress(&pod, &entry, forth, back)
-            })
-            .await;
-            opened.close(&pod, report, &entry, ended);
+            let ended = relay::run(sides, &entry.cut, |forth, back| opened.progress(forth, back)).await;
+            opened.close(ended);
             drop(server.active);
         }
     }

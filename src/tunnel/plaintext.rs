@@ -17,18 +17,18 @@ use crate::report::Report;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
-    let mut report = Report::new(Direction::Plaintext, client);
+    let mut report = Report::new(&pod, Direction::Plaintext, client);
     let original = match original_destination(&socket) {
         Ok(original) => original,
         Err(error) => {
             let detail = format!("no original destination: {error}");
-            return report.refuse(&pod, &Failure::new(Outcome::ConnectFailed, detail));
+            return report.refuse(&Failure::new(Outcome::ConnectFailed, detail));
         }
     };
     report.called(original);
     let delivery = match deliver(&pod, original, &mut report).await {
         Ok(delivery) => delivery,
-        Err(failure) => return refuse(&pod, &socket, report, &failure),
+        Err(failure) => return refuse(&socket, report, &failure),
     };
     let entry = pod.table.enter(Connection {
         authorized: delivery.authorized,
@@ -47,15 +47,12 @@ pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
         _ = broken(&socket) => Err(Failure::new(Outcome::ClientGone, "the client closed the connection")),
     };
     match reached {
-        Err(failure) => refuse(&pod, &socket, report, &failure),
+        Err(failure) => refuse(&socket, report, &failure),
         Ok(server) => {
-            let opened = report.open(&pod);
+            let mut opened = report.open(entry.connection());
             let sides = Sides::sockets(socket, server);
-            let ended = relay::run(sides, &entry.cut, |forth, back| {
-                opened.progress(&pod, &entry, forth, back)
-            })
-            .await;
-            opened.close(&pod, report, &entry, ended);
+            let ended = relay::run(sides, &entry.cut, |forth, back| opened.progress(forth, back)).await;
+            opened.close(ended);
         }
     }
 }
@@ -70,8 +67,8 @@ async fn deliver(pod: &Pod, original: SocketAddr, report: &mut Report) -> Result
     Ok(delivery)
 }
 
-fn refuse(pod: &Pod, socket: &TcpStream, report: Report, failure: &Failure) {
+fn refuse(socket: &TcpStream, report: Report, failure: &Failure) {
     // Fails only if the client has left already.
     let _ = adit_net::socket::reset(socket);
-    report.refuse(pod, failure);
+    report.refuse(failure);
 }

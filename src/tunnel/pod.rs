@@ -1,7 +1,8 @@
 //! One pod in one worker: its listeners, its HBONE pool and its connections.
 //!
 //! Usually a pod lives in one worker, its home. While that one is saturated the pod is started in another worker as
-//! well: an instance of its own, with listeners that share the ports.
+//! well: an instance of its own, with listeners that share the ports. An instance ends in three phases: it serves, it
+//! drains (its listeners stop, its peers are told to go), and it has ended (what comes late is refused).
 
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv6Addr, SocketAddr};
@@ -20,6 +21,7 @@ use adit_net::{Namespace, listeners};
 use adit_pki::{Credentials, Held};
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::accept::{self, Stop};
@@ -40,8 +42,13 @@ pub struct PodInfo {
     pub service_account: Text,
 }
 
+/// Tells the instances of pods apart, also those of one pod: the old one that drains and the new one.
+pub type InstanceId = u64;
+
 /// A pod's instance in a worker.
 pub struct Pod {
+    /// Its name among all instances of the process.
+    pub id: InstanceId,
     /// The worker that owns it.
     pub worker: Rc<Worker>,
     /// What the agent said.
@@ -53,14 +60,16 @@ pub struct Pod {
     /// Its HBONE connections to peers.
     pub pool: Pool,
     /// The HBONE connections of its peers.
-    pub servers: RefCell<Vec<Server>>,
+    servers: RefCell<Vec<Server>>,
     /// Ends its listeners.
     pub stop: Stop,
     /// The source address could not be kept, which was logged.
     pub source_unavailable: Cell<bool>,
     local: RefCell<Option<Seen>>,
     certificate: RefCell<Option<Held>>,
-    listening: Cell<usize>,
+    phase: Cell<Phase>,
+    /// Listeners, and HBONE connections of peers, from their accept on.
+    accepting: watch::Sender<usize>,
     /// Grows with the work that the pod's connections make.
     pub activity: Cell<u64>,
     /// Its listeners, by inode.
@@ -76,6 +85,14 @@ pub struct Server {
     pub chain: Rc<[CertificateDer<'static>]>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Serving,
+    Draining,
+    /// With what ended it.
+    Ended(Outcome),
+}
+
 /// The pod's part of a snapshot, looked up once per snapshot.
 struct Seen {
     generation: u64,
@@ -87,13 +104,19 @@ impl Pod {
     ///
     /// # Errors
     /// A listener that cannot be opened; then none is left open.
-    pub fn start(worker: Rc<Worker>, info: PodInfo, network: Namespace) -> std::io::Result<Rc<Self>> {
+    pub fn start(
+        worker: Rc<Worker>,
+        id: InstanceId,
+        info: PodInfo,
+        network: Namespace,
+    ) -> std::io::Result<Rc<Self>> {
         let sockets = Listening::open(&worker, &network)?;
         if let Err(error) = listeners::migrate_requests(&network) {
             tracing::info!(pod = %info.name, namespace = %info.namespace, %error,
                 "connections that wait in the backlog will be reset when this tunnel is replaced");
         }
         let pod = Rc::new_cyclic(|pod| Self {
+            id,
             table: Rc::default(),
             pool: Pool::new(dial::for_pool(pod.clone()), worker.hbone.clone()),
             servers: RefCell::default(),
@@ -101,7 +124,8 @@ impl Pod {
             source_unavailable: Cell::new(false),
             local: RefCell::default(),
             certificate: RefCell::default(),
-            listening: Cell::new(0),
+            phase: Cell::new(Phase::Serving),
+            accepting: watch::Sender::new(0),
             activity: Cell::new(0),
             inodes: sockets.inodes(),
             worker: worker.clone(),
@@ -111,20 +135,21 @@ impl Pod {
         // Asks for the certificate now, if the workload is known already.
         drop(pod.local());
         for (direction, listener) in sockets.0 {
-            pod.listening.set(pod.listening.get() + 1);
-            let pod = pod.clone();
+            let accepting = pod.accepting();
             tokio::task::spawn_local(async move {
-                pod.listen(direction, listener).await;
-                pod.listening.set(pod.listening.get() - 1);
+                accepting.0.listen(direction, listener).await;
             });
         }
-        worker.pods.borrow_mut().insert(pod.info.uid.clone(), pod.clone());
+        worker.pods.borrow_mut().insert(id, pod.clone());
         Ok(pod)
     }
 
     async fn listen(self: &Rc<Self>, direction: Direction, listener: TcpListener) {
         accept::run(&listener, self, |socket, client| {
             let pod = self.clone();
+            if direction != Direction::Outbound {
+                dial::accepted(&pod, &socket, client.ip());
+            }
             match direction {
                 Direction::Outbound => drop(tokio::task::spawn_local(outbound::serve(pod, socket, client))),
                 Direction::Inbound => drop(tokio::task::spawn_local(inbound::serve(pod, socket, client))),
@@ -134,9 +159,35 @@ impl Pod {
         .await;
     }
 
-    /// Whether any listener is still open.
-    pub fn is_listening(&self) -> bool {
-        self.listening.get() > 0
+    /// Whether it takes new connections and does not drain yet.
+    pub fn is_serving(&self) -> bool {
+        self.phase.get() == Phase::Serving
+    }
+
+    /// Says that connections may still come in, by a listener or within an HBONE connection, for as long as the result
+    /// lives: a drain waits for it.
+    pub fn accepting(self: &Rc<Self>) -> Accepting {
+        self.accepting.send_modify(|count| *count += 1);
+        Accepting(self.clone())
+    }
+
+    /// Enters a peer's HBONE connection for as long as the result lives. Where the pod drains, the peer is told so.
+    pub fn admit(self: &Rc<Self>, server: &Server) -> Admitted {
+        match self.phase.get() {
+            Phase::Serving => {}
+            Phase::Draining => server.control.drain(),
+            Phase::Ended(outcome) => server.control.abort(ended(outcome)),
+        }
+        self.servers.borrow_mut().push(server.clone());
+        Admitted {
+            pod: self.clone(),
+            server: server.clone(),
+        }
+    }
+
+    /// The HBONE connections of its peers.
+    pub fn servers(&self) -> Vec<Server> {
+        self.servers.borrow().clone()
     }
 
     /// The pod's part of the current snapshot; `None` while it is not part of the configuration.
@@ -255,41 +306,73 @@ impl Pod {
     }
 
     /// Ends the pod's instance: its listeners stop (each when [`Stop`] and its successor allow), peers are told to
-    /// go, connections may finish until `deadline` and are then cut with `outcome`. `stopping` are the inodes of all
-    /// listeners that stop now. Returns how many connections were cut.
-    pub async fn end(self: Rc<Self>, deadline: Instant, outcome: Outcome, stopping: &[u64]) -> usize {
+    /// go, connections may finish until `deadline` (`None`: as long as they like) and are then cut with `outcome`.
+    /// `stopping` are the inodes of all listeners that stop now. Returns how many connections were cut. May be called
+    /// again with an earlier deadline while it runs.
+    pub async fn end(self: Rc<Self>, deadline: Option<Instant>, outcome: Outcome, stopping: &[u64]) -> usize {
+        self.drain(deadline, stopping);
+        let finished = async {
+            let mut accepting = self.accepting.subscribe();
+            // An error: the sender is a part of the pod, which is held here.
+            let _ = accepting.wait_for(|count| *count == 0).await;
+            self.table.empty().await;
+        };
+        let in_time = match deadline {
+            Some(deadline) => timeout_at(deadline, finished).await.is_ok(),
+            None => {
+                finished.await;
+                true
+            }
+        };
+        let cut = self.table.cut_all(outcome, LATE);
+        debug_assert!(!in_time || cut == 0);
+        self.phase.set(Phase::Ended(outcome));
+        self.pool.close();
+        for server in self.servers.borrow().iter() {
+            server.control.abort(ended(outcome));
+        }
+        // What was cut still writes its log line.
+        let _ = timeout(LAST_WORDS, self.table.empty()).await;
+        self.worker.pods.borrow_mut().remove(&self.id);
+        cut
+    }
+
+    fn drain(&self, deadline: Option<Instant>, stopping: &[u64]) {
+        if self.phase.get() == Phase::Serving {
+            self.phase.set(Phase::Draining);
+        }
         self.stop.at(deadline, stopping.into());
         for server in self.servers.borrow().iter() {
             server.control.drain();
         }
-        let finished = async {
-            while self.is_listening() {
-                self.stop.progress().await;
-            }
-            self.table.empty().await;
-        };
-        let cut = match timeout_at(deadline, finished).await {
-            Ok(()) => 0,
-            Err(_) => self
-                .table
-                .cut_all(outcome, "the deadline of the drain has passed"),
-        };
-        self.pool.retire();
-        for server in self.servers.borrow().iter() {
-            server
-                .control
-                .abort(Failure::new(outcome, "the pod's tunnel has ended"));
-        }
-        // What was cut still writes its log line.
-        let _ = timeout(LAST_WORDS, self.table.empty()).await;
-        let mut pods = self.worker.pods.borrow_mut();
-        if pods
-            .get(&self.info.uid)
-            .is_some_and(|current| Rc::ptr_eq(current, &self))
-        {
-            pods.remove(&self.info.uid);
-        }
-        cut
+    }
+}
+
+fn ended(outcome: Outcome) -> Failure {
+    Failure::new(outcome, "the pod's tunnel has ended")
+}
+
+/// Why a drain cuts a connection.
+const LATE: &str = "the deadline of the drain has passed";
+/// See [`Pod::accepting`].
+pub struct Accepting(Rc<Pod>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.accepting.send_modify(|count| *count -= 1);
+    }
+}
+
+/// See [`Pod::admit`].
+pub struct Admitted {
+    pod: Rc<Pod>,
+    server: Server,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let ours = |server: &Server| Rc::ptr_eq(&server.chain, &self.server.chain);
+        self.pod.servers.borrow_mut().retain(|server| !ours(server));
     }
 }
 
@@ -309,13 +392,14 @@ impl Listening {
 
     fn open(worker: &Worker, network: &Namespace) -> std::io::Result<Self> {
         let config = &worker.shared.config;
-        let options = ListenOptions {
-            reuse_port: true,
-            transparent: true,
-            options: config.sockets.local.clone(),
-            ..ListenOptions::default()
-        };
         let open = |direction, port| {
+            let options = ListenOptions {
+                reuse_port: true,
+                transparent: true,
+                // Who calls the pod may be on any node: see `accept`.
+                options: config.sockets.towards(direction == Direction::Outbound).clone(),
+                ..ListenOptions::default()
+            };
             let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
             let address = if config.traffic.ipv6 {
                 address

@@ -1,27 +1,32 @@
 //! Which worker serves which pod. The node agent's messages come in here; nothing else decides about placement.
 //!
 //! A pod has a home, the worker that had the fewest pods when it came. While a home is saturated, its busiest pod is
-//! started on a worker with room as well ([`crate::placement`]), and new connections spread. A pod that cannot be served is refused to the
-//! agent and tried again while it is enrolled; until it is served the tunnel is not ready.
+//! started on a worker with room as well ([`crate::placement`]), and new connections spread. A pod that cannot be
+//! served is refused to the agent and tried again while it is enrolled; until it is served the tunnel is not ready.
+//!
+//! Everything here may overlap: a pod may leave while it is started, and come back while its old instance drains. So
+//! whatever waits keeps the number of the enrolment that it works for, and looks again whether that still holds.
 
-use std::collections::{HashMap, HashSet};
-use std::os::fd::OwnedFd;
+mod agent;
+mod instance;
+mod placed;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adit_mesh::{Outcome, Text};
 use adit_net::Namespace;
-use adit_telemetry::runtime::threads::{Carried, WorkerHandle, Workers};
-use adit_telemetry::server::readiness::{Blocker, Readiness};
-use adit_zds::client::Pods;
-use adit_zds::{ConnectionFailure, WorkloadInfo};
+use adit_telemetry::runtime::threads::{WorkerHandle, Workers};
+use adit_telemetry::server::readiness::Readiness;
 use futures_util::future::join_all;
 use nix::net::if_::InterfaceFlags;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::placement::{Load, Move, PERIOD, Watch};
-use crate::pod::{Pod, PodInfo};
-use crate::worker::{Shared, Worker};
+use crate::pod::PodInfo;
+use crate::worker::Shared;
+use instance::Instance;
+use placed::{Placed, State};
 
 /// Between attempts to serve a pod that could not be served: its agent sees it pending, and a namespace that was not
 /// complete yet is by then.
@@ -36,25 +41,6 @@ struct Inner {
     workers: Arc<Workers>,
     readiness: Readiness,
     state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    pods: HashMap<Text, Placed>,
-    /// Held while there is no agreement with the agent about which pods there are.
-    agent: Option<Blocker>,
-    /// Held while a pod is pending.
-    pending: Option<Blocker>,
-    /// The process is about to end: nothing new begins.
-    ending: bool,
-}
-
-#[derive(Clone)]
-struct Placed {
-    info: PodInfo,
-    network: Namespace,
-    /// Its home, and the workers that joined; none while it is pending.
-    instances: Vec<Arc<Carried>>,
 }
 
 impl PodManager {
@@ -73,20 +59,12 @@ impl PodManager {
         }))
     }
 
-    /// The pods that are known, and on which workers (by index) each is served.
-    pub fn placements(&self) -> Vec<(PodInfo, Vec<WorkerHandle>)> {
+    /// The pods that are known, and their instances; none while a pod is pending.
+    pub fn placements(&self) -> Vec<(PodInfo, Vec<Instance>)> {
         let state = self.0.state();
-        state
-            .pods
-            .values()
-            .map(|placed| {
-                let workers = placed
-                    .instances
-                    .iter()
-                    .map(|carried| carried.worker().clone())
-                    .collect();
-                (placed.info.clone(), workers)
-            })
+        let placed = state.pods.values();
+        placed
+            .map(|placed| (placed.info.clone(), placed.everywhere().cloned().collect()))
             .collect()
     }
 
@@ -103,6 +81,14 @@ impl PodManager {
         join_all(ends).await.into_iter().sum()
     }
 
+    /// Cuts every connection now; returns when each has said so.
+    pub async fn cut(&self) {
+        let workers = self.0.workers.handles().iter();
+        let cuts =
+            workers.map(|worker| instance::cut_all(worker, Outcome::Shutdown, "the drain was interrupted"));
+        join_all(cuts).await;
+    }
+
     /// Looks after the load of the workers for as long as the process lives.
     pub async fn balance(self) {
         let workers = self.0.workers.handles();
@@ -111,35 +97,41 @@ impl PodManager {
         }
         let mut watch = Watch::new(workers.len());
         let mut period = interval(PERIOD);
+        period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Instant::now();
         loop {
             period.tick().await;
             let mut loads = Vec::with_capacity(workers.len());
             for worker in workers {
                 let busy = worker.runtime().metrics().worker_total_busy_duration(0);
-                let activity = worker.call(|| async { activity() }).await.unwrap_or_default();
+                let activity = instance::activity(worker).await;
                 loads.push(Load { busy, activity });
             }
-            match watch.next(PERIOD, &loads) {
+            let now = Instant::now();
+            // A saturated worker answers late, so the time that has passed is measured.
+            let passed = now.duration_since(std::mem::replace(&mut last, now));
+            match watch.next(passed.max(PERIOD), &loads) {
                 Some(Move::Join { pod, worker }) => self.join(&pod, &workers[worker]).await,
-                Some(Move::Leave { pod, worker }) => self.leave(&pod, &workers[worker]).await,
+                Some(Move::Leave { pod, worker }) => self.leave(&pod, &workers[worker]),
                 None => {}
             }
         }
     }
 
     async fn join(&self, uid: &Text, worker: &WorkerHandle) {
-        let Some(placed) = self.0.state().pods.get(uid).cloned() else {
-            return;
+        let (placed, id) = {
+            let mut state = self.0.state();
+            let id = state.number();
+            match state.pods.get(uid) {
+                Some(placed) if !placed.instances.is_empty() => (placed.clone(), id),
+                _ => return,
+            }
         };
-        match start_instance(worker, &placed.info, placed.network).await {
-            Ok(carried) => {
-                tracing::info!(pod = %placed.info.name, namespace = %placed.info.namespace, worker = worker.index(),
-                    "the pod's home is saturated: another worker joins");
-                let mut state = self.0.state();
-                match state.pods.get_mut(uid) {
-                    Some(placed) => placed.instances.push(carried),
-                    // The pod left meanwhile, and this instance did not.
-                    None => drop(tokio::spawn(end_now(carried, uid.clone()))),
+        match Instance::start(worker, id, &placed.info, placed.network.clone()).await {
+            Ok(joined) => {
+                if self.0.adopt(&placed, joined) {
+                    tracing::info!(pod = %placed.info.name, namespace = %placed.info.namespace,
+                        worker = worker.index(), "the pod's home is saturated: another worker joins");
                 }
             }
             Err(reason) => tracing::warn!(pod = %placed.info.name, %reason, "another worker cannot join"),
@@ -147,98 +139,125 @@ impl PodManager {
     }
 
     /// The joined instance takes no more connections; those that it has may stay as long as they like.
-    async fn leave(&self, uid: &Text, worker: &WorkerHandle) {
-        let carried = {
+    fn leave(&self, uid: &Text, worker: &WorkerHandle) {
+        let (enrolment, leaving) = {
             let mut state = self.0.state();
             let Some(placed) = state.pods.get_mut(uid) else {
                 return;
             };
             // The home stays.
-            let joined = |carried: &Arc<Carried>| carried.worker().index() == worker.index();
-            match placed.instances.iter().skip(1).position(joined) {
-                Some(index) => placed.instances.remove(index + 1),
-                None => return,
-            }
+            let joined = |instance: &Instance| instance.worker().index() == worker.index();
+            let Some(index) = placed.instances.iter().skip(1).position(joined) else {
+                return;
+            };
+            let leaving = placed.instances.remove(index + 1);
+            placed.leaving.push(leaving.clone());
+            (placed.enrolment, leaving)
         };
-        let uid = uid.clone();
-        let drain = self.0.shared.config.process.drain_deadline;
+        let (inner, uid) = (self.0.clone(), uid.clone());
         tokio::spawn(async move {
-            let stopping = inodes(&carried, &uid).await.into();
-            end_instance(
-                &carried,
-                &uid,
-                Instant::now() + drain,
-                Outcome::Shutdown,
-                stopping,
-            )
-            .await;
+            let stopping = leaving.inodes().await.into();
+            leaving.end(None, Outcome::Shutdown, stopping).await;
+            if let Some(placed) = inner.state().enrolled(&uid, enrolment) {
+                placed.leaving.retain(|other| other.id != leaving.id);
+            }
         });
     }
 
+    /// Serves a pod; returns once its connections are served.
     async fn start(&self, info: PodInfo, network: Namespace) -> Result<(), String> {
-        let placed = Placed {
-            info: info.clone(),
-            network: network.clone(),
-            instances: Vec::new(),
-        };
-        let replaced = {
+        let uid = info.uid.clone();
+        let (enrolment, replaced) = {
             let mut state = self.0.state();
             if state.ending {
                 return Err("the tunnel is about to end".to_owned());
             }
-            match state.pods.get(&info.uid) {
-                Some(known) if known.is(&info, &network) => return Ok(()),
-                _ => state.pods.insert(info.uid.clone(), placed),
+            match state.pods.get(&uid) {
+                Some(known) if known.is(&info, &network) => {
+                    if !known.instances.is_empty() {
+                        return Ok(());
+                    }
+                    (known.enrolment, None)
+                }
+                _ => {
+                    let enrolment = state.number();
+                    let placed = Placed::new(enrolment, info.clone(), network);
+                    (enrolment, state.pods.insert(uid.clone(), placed))
+                }
             }
         };
         if let Some(old) = replaced {
-            tracing::info!(pod = %info.name, namespace = %info.namespace, "the pod has a new network namespace");
-            self.0.end(old, Instant::now(), Outcome::PodGone).await;
+            tracing::info!(pod = %info.name, namespace = %info.namespace, "the pod was made anew");
+            self.0.retire(old);
         }
-        let started = self.place(&info, network).await;
         self.0.update_pending();
+        // A task of its own: whoever asked may stop waiting, and what was started must still be known.
+        let manager = self.clone();
+        let attempt = tokio::spawn(async move { manager.attempt(&uid, enrolment).await });
+        let started = attempt
+            .await
+            .unwrap_or_else(|_| Err("failure to start proxy: a defect in the tunnel".to_owned()));
         if let Err(reason) = &started {
             tracing::warn!(pod = %info.name, namespace = %info.namespace, %reason, "cannot serve the pod yet");
-            self.retry(info);
+            self.retry(info.uid, enrolment);
         }
         started
     }
 
-    /// Starts the pod on the least loaded worker.
-    async fn place(&self, info: &PodInfo, network: Namespace) -> Result<(), String> {
+    /// Starts the pod on the least loaded worker, unless somebody else does already.
+    async fn attempt(&self, uid: &Text, enrolment: u64) -> Result<(), String> {
+        let (placed, id) = {
+            let mut state = self.0.state();
+            let id = state.number();
+            match state.enrolled(uid, enrolment) {
+                None => return Err("the pod has left".to_owned()),
+                Some(placed) if !placed.instances.is_empty() => return Ok(()),
+                Some(placed) if placed.starting => return Err("the pod is still being started".to_owned()),
+                Some(placed) => {
+                    placed.starting = true;
+                    (placed.clone(), id)
+                }
+            }
+        };
         let worker = self.0.workers.least_loaded().clone();
-        let carried = Arc::new(worker.carry());
-        let pod = info.clone();
-        let started =
-            worker.call(move || async move { Pod::start(Worker::current(), pod, network).map(drop) });
-        match started.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(format!("failure to start proxy: {error}")),
-            Err(ended) => return Err(ended.to_string()),
+        let started = Instance::start(&worker, id, &placed.info, placed.network.clone()).await;
+        if let Some(placed) = self.0.state().enrolled(uid, enrolment) {
+            placed.starting = false;
         }
-        let metrics = &self.0.shared.metrics.pods;
-        metrics.active.inc();
-        metrics.started.inc();
-        tracing::info!(pod = %info.name, namespace = %info.namespace, worker = worker.index(), "serving the pod");
-        if let Some(placed) = self.0.state().pods.get_mut(&info.uid) {
-            placed.instances.push(carried);
-        }
-        Ok(())
+        let started = started.and_then(|home| {
+            if !self.0.adopt(&placed, home) {
+                return Err("the pod left while it was started".to_owned());
+            }
+            let metrics = &self.0.shared.metrics.pods;
+            metrics.active.inc();
+            metrics.started.inc();
+            tracing::info!(pod = %placed.info.name, namespace = %placed.info.namespace,
+                worker = worker.index(), "serving the pod");
+            Ok(())
+        });
+        self.0.update_pending();
+        started
     }
 
-    fn retry(&self, info: PodInfo) {
+    fn retry(&self, uid: Text, enrolment: u64) {
+        match self.0.state().enrolled(&uid, enrolment) {
+            Some(placed) if !placed.retrying => placed.retrying = true,
+            _ => return,
+        }
         let manager = self.clone();
         tokio::spawn(async move {
             loop {
                 sleep(RETRY).await;
-                let network = match manager.0.state().pods.get(&info.uid) {
-                    Some(placed) if placed.instances.is_empty() => placed.network.clone(),
-                    _ => return,
-                };
-                let placed = manager.place(&info, network).await;
-                manager.0.update_pending();
-                if placed.is_ok() {
-                    return;
+                match manager.0.state().enrolled(&uid, enrolment) {
+                    Some(placed) if placed.instances.is_empty() => {}
+                    Some(placed) => {
+                        placed.retrying = false;
+                        return;
+                    }
+                    None => return,
+                }
+                if let Err(reason) = manager.attempt(&uid, enrolment).await {
+                    tracing::debug!(pod = %uid, %reason, "still cannot serve the pod");
                 }
             }
         });
@@ -249,14 +268,7 @@ impl PodManager {
             return;
         };
         self.0.update_pending();
-        let inner = self.0.clone();
-        tokio::spawn(async move {
-            let (deadline, outcome) = inner.how_to_end(&placed);
-            let info = placed.info.clone();
-            let cut = inner.end(placed, deadline, outcome).await;
-            inner.shared.metrics.forget(&info.uid, std::time::Instant::now());
-            tracing::info!(pod = %info.name, namespace = %info.namespace, connections_cut = cut, "pod removed");
-        });
+        self.0.retire(placed);
     }
 }
 
@@ -266,35 +278,69 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes an instance that was started for the pod; if the pod has left meanwhile, ends it and says no.
+    fn adopt(self: &Arc<Self>, started_for: &Placed, instance: Instance) -> bool {
+        if let Some(placed) = self
+            .state()
+            .enrolled(&started_for.info.uid, started_for.enrolment)
+        {
+            placed.instances.push(instance);
+            return true;
+        }
+        let (inner, network) = (self.clone(), started_for.network.clone());
+        tokio::spawn(async move {
+            let (deadline, outcome) = inner.how_to_end(&network);
+            let stopping = instance.inodes().await.into();
+            instance.end(Some(deadline), outcome, stopping).await;
+        });
+        false
+    }
+
+    /// Ends a pod that is no longer enrolled, as a task: a drain takes its time.
+    fn retire(self: &Arc<Self>, placed: Placed) {
+        let inner = self.clone();
+        tokio::spawn(async move {
+            let (deadline, outcome) = inner.how_to_end(&placed.network);
+            let info = placed.info.clone();
+            let cut = inner.end(placed, deadline, outcome).await;
+            tracing::info!(pod = %info.name, namespace = %info.namespace, connections_cut = cut, "pod removed");
+        });
+    }
+
     /// A pod that was un-enrolled lives on, and its connections may finish; one whose interface is gone has no more
     /// use for them.
-    fn how_to_end(&self, placed: &Placed) -> (Instant, Outcome) {
+    fn how_to_end(&self, network: &Namespace) -> (Instant, Outcome) {
         let now = Instant::now();
-        match has_interface(&placed.network) {
+        match has_interface(network) {
             Ok(true) => (now + self.shared.config.process.drain_deadline, Outcome::Shutdown),
             Ok(false) | Err(_) => (now, Outcome::PodGone),
         }
     }
 
     async fn end(&self, placed: Placed, deadline: Instant, outcome: Outcome) -> usize {
-        let listening = join_all(
-            placed
-                .instances
-                .iter()
-                .map(|carried| inodes(carried, &placed.info.uid)),
-        )
-        .await;
+        // Before the drain: the configuration may lose the pod meanwhile.
+        let workload = self.workload(&placed.info);
+        let listening = join_all(placed.everywhere().map(Instance::inodes)).await;
         let stopping: Arc<[u64]> = listening.into_iter().flatten().collect();
         let ends = placed
-            .instances
-            .iter()
-            .map(|carried| end_instance(carried, &placed.info.uid, deadline, outcome, stopping.clone()));
+            .everywhere()
+            .map(|instance| instance.end(Some(deadline), outcome, stopping.clone()));
         let cut = join_all(ends).await.into_iter().sum();
         if !placed.instances.is_empty() {
             self.shared.metrics.pods.active.dec();
             self.shared.metrics.pods.stopped.inc();
         }
+        if let Some(uid) = workload {
+            self.shared.metrics.forget(&uid, std::time::Instant::now());
+        }
         cut
+    }
+
+    /// The uid that metrics know the pod by: the mesh's own, which is not the one of Kubernetes.
+    fn workload(&self, info: &PodInfo) -> Option<Text> {
+        let registry = self.shared.store.load();
+        let local = registry.local(&info.namespace, &info.name, &info.service_account)?;
+        Some(local.workload.uid.clone())
     }
 
     fn update_pending(&self) {
@@ -304,73 +350,11 @@ impl Inner {
             .values()
             .filter(|placed| placed.instances.is_empty())
             .count();
-        self.shared
-            .metrics
-            .pods
-            .pending
-            .set(i64::try_from(pending).unwrap_or(i64::MAX));
+        let gauge = &self.shared.metrics.pods.pending;
+        gauge.set(i64::try_from(pending).unwrap_or(i64::MAX));
         let blocker = (pending > 0).then(|| self.readiness.block("pending pods"));
         state.pending = blocker;
     }
-}
-
-async fn start_instance(
-    worker: &WorkerHandle,
-    info: &PodInfo,
-    network: Namespace,
-) -> Result<Arc<Carried>, String> {
-    let carried = Arc::new(worker.carry());
-    let pod = info.clone();
-    let started = worker.call(move || async move { Pod::start(Worker::current(), pod, network).map(drop) });
-    match started.await {
-        Ok(Ok(())) => Ok(carried),
-        Ok(Err(error)) => Err(format!("failure to start proxy: {error}")),
-        Err(ended) => Err(ended.to_string()),
-    }
-}
-
-async fn inodes(carried: &Carried, uid: &Text) -> Vec<u64> {
-    let uid = uid.clone();
-    let listening = carried.worker().call(move || async move {
-        Worker::current()
-            .pods
-            .borrow()
-            .get(&uid)
-            .map(|pod| pod.inodes.clone())
-    });
-    listening.await.ok().flatten().unwrap_or_default()
-}
-
-async fn end_instance(
-    carried: &Carried,
-    uid: &Text,
-    deadline: Instant,
-    outcome: Outcome,
-    stopping: Arc<[u64]>,
-) -> usize {
-    let uid = uid.clone();
-    let ended = carried.worker().call(move || async move {
-        let pod = Worker::current().pods.borrow().get(&uid).cloned();
-        match pod {
-            Some(pod) => pod.end(deadline, outcome, &stopping).await,
-            None => 0,
-        }
-    });
-    // A worker that has ended has cut everything.
-    ended.await.unwrap_or(0)
-}
-
-async fn end_now(carried: Arc<Carried>, uid: Text) {
-    end_instance(&carried, &uid, Instant::now(), Outcome::PodGone, Arc::default()).await;
-}
-
-/// The work that each pod of the calling worker has made so far.
-fn activity() -> Vec<(Text, u64)> {
-    let worker = Worker::current();
-    let pods = worker.pods.borrow();
-    pods.values()
-        .map(|pod| (pod.info.uid.clone(), pod.activity.get()))
-        .collect()
 }
 
 /// Whether the namespace still has an interface beside loopback that is up.
@@ -380,57 +364,4 @@ fn has_interface(network: &Namespace) -> std::io::Result<bool> {
     Ok(interfaces
         .filter(|interface| !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK))
         .any(|interface| interface.flags.contains(usable) && interface.address.is_some()))
-}
-
-impl Placed {
-    fn is(&self, info: &PodInfo, network: &Namespace) -> bool {
-        self.info == *info && self.network.id() == network.id()
-    }
-}
-
-impl Pods for PodManager {
-    async fn add(&mut self, uid: String, workload: WorkloadInfo, namespace: OwnedFd) -> Result<(), String> {
-        let network = Namespace::from_fd(namespace).map_err(|error| error.to_string())?;
-        let info = PodInfo {
-            uid: uid.into(),
-            name: workload.name.into(),
-            namespace: workload.namespace.into(),
-            service_account: workload.service_account.into(),
-        };
-        self.start(info, network).await
-    }
-
-    fn keep(&mut self, uid: &str) -> Result<(), String> {
-        match self.0.state().pods.contains_key(uid) {
-            true => Ok(()),
-            false => Err(format!(
-                "pod {uid} is not known here; send it with its network namespace"
-            )),
-        }
-    }
-
-    async fn remove(&mut self, uid: &str) {
-        self.stop(uid);
-    }
-
-    async fn retain(&mut self, enrolled: &HashSet<String>) {
-        let gone: Vec<_> = {
-            let state = self.0.state();
-            state
-                .pods
-                .keys()
-                .filter(|uid| !enrolled.contains(uid.as_str()))
-                .cloned()
-                .collect()
-        };
-        for uid in gone {
-            self.stop(&uid);
-        }
-        self.0.state().agent = None;
-    }
-
-    fn disconnected(&mut self, _: &ConnectionFailure) {
-        let blocker = self.0.readiness.block("workload proxy manager");
-        self.0.state().agent = Some(blocker);
-    }
 }

@@ -115,7 +115,11 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
     tracing::info!(within = ?process.drain_deadline, "draining connections");
     tokio::select! {
         cut = pods.shutdown(deadline) => tracing::info!(connections_cut = cut, "drained"),
-        () = signals.impatient() => tracing::warn!("interrupted again: ending at once"),
+        () = signals.impatient() => {
+            tracing::warn!("interrupted again: ending at once");
+            // They still write their log lines.
+            let _ = tokio::time::timeout(LAST_LINES, pods.cut()).await;
+        }
     }
     drain.start(Instant::now() + LAST_LINES);
     let _ = tokio::time::timeout(LAST_LINES, drain.finished()).await;

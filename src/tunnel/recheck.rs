@@ -1,25 +1,40 @@
 //! Deciding live connections again when what they were allowed by has changed: policies, the workload and what is
 //! attached to it, revocations. A connection that lost is closed, and its log line says by what.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_hbone::Failure;
 use adit_mesh::Outcome;
 use adit_mesh::registry::Local;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::inbound;
 use crate::live::Direction;
-use crate::pod::Pod;
+use crate::pod::{InstanceId, Pod};
 use crate::worker::Worker;
+
+/// How often handles of metrics that belong to snapshots of the past are let go: they keep those snapshots in memory.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
 /// Follows the changes for as long as the worker lives.
 pub async fn run(worker: Rc<Worker>) {
     let mut changes = worker.shared.changes.clone();
     let mut revocations = worker.shared.certificates.revocation_changes();
     let mut decided = Decided::default();
+    let mut again = false;
+    let mut housekeeping = interval(HOUSEKEEPING);
+    housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = housekeeping.tick() => {
+                worker.pairs.borrow_mut().sweep();
+                if again {
+                    again = !cut_revoked(&worker);
+                }
+            }
             changed = changes.changed() => {
                 if changed.is_err() {
                     return;
@@ -30,7 +45,7 @@ pub async fn run(worker: Rc<Worker>) {
                 if changed.is_err() {
                     return;
                 }
-                cut_revoked(&worker);
+                again = !cut_revoked(&worker);
             }
         }
     }
@@ -38,15 +53,14 @@ pub async fn run(worker: Rc<Worker>) {
 
 /// By what each pod's connections were last decided, so that a change elsewhere in the mesh costs a comparison.
 #[derive(Default)]
-struct Decided(std::collections::HashMap<adit_mesh::Text, Option<Arc<Local>>>);
+struct Decided(HashMap<InstanceId, Option<Arc<Local>>>);
 
 impl Decided {
     fn policies(&mut self, worker: &Worker) {
-        let pods: Vec<_> = worker.pods.borrow().values().cloned().collect();
-        self.0.retain(|uid, _| worker.pods.borrow().contains_key(uid));
-        for pod in pods {
+        self.0.retain(|id, _| worker.pods.borrow().contains_key(id));
+        for pod in worker.instances() {
             let local = pod.local();
-            let before = self.0.insert(pod.info.uid.clone(), local.clone());
+            let before = self.0.insert(pod.id, local.clone());
             if !before.is_some_and(|before| same(&before, &local)) {
                 cut_denied(&pod);
             }
@@ -79,32 +93,28 @@ fn cut_denied(pod: &Pod) {
     }
 }
 
-/// Also closes the tunnels themselves: what is not used by anybody now must not be used later.
-fn cut_revoked(worker: &Worker) {
-    let pods: Vec<_> = worker.pods.borrow().values().cloned().collect();
-    for pod in pods {
+/// Also closes the tunnels themselves: what is not used by anybody now must not be used later. False where a pod could
+/// not be judged, because it has no certificate now by whose trust to judge.
+fn cut_revoked(worker: &Worker) -> bool {
+    let mut all = true;
+    let detail = "the peer's certificate was revoked while the connection lived";
+    let failure = Failure::new(Outcome::CertificateRevoked, detail);
+    for pod in worker.instances() {
         let Some(credentials) = pod.current_credentials() else {
+            all = false;
             continue;
         };
-        let detail = "the peer's certificate was revoked while the connection lived";
         for connection in pod.table.snapshot() {
-            let revoked = connection
-                .chain
-                .borrow()
-                .as_ref()
-                .is_some_and(|chain| credentials.is_revoked(chain));
+            let chain = connection.chain.borrow();
+            let revoked = chain.as_ref().is_some_and(|chain| credentials.is_revoked(chain));
             if revoked {
                 connection.cut.now(Outcome::CertificateRevoked, detail);
             }
         }
-        let failure = Failure::new(Outcome::CertificateRevoked, detail);
-        for server in pod
-            .servers
-            .borrow()
-            .iter()
-            .filter(|server| credentials.is_revoked(&server.chain))
-        {
-            server.control.abort(failure.clone());
+        for server in pod.servers() {
+            if credentials.is_revoked(&server.chain) {
+                server.control.abort(failure.clone());
+            }
         }
         for (_, connection) in pod.pool.connections() {
             if credentials.is_revoked(connection.peer()) {
@@ -112,4 +122,5 @@ fn cut_revoked(worker: &Worker) {
             }
         }
     }
+    all
 }

@@ -1,10 +1,11 @@
 //! What is told about a connection, however it ended: one access-log line and its metrics. Whoever serves a
 //! connection fills the report in as it learns, and ends it by [`Report::refuse`] or by [`Report::open`] and
-//! [`Opened::close`]; a report that is dropped without either is a defect, and counts as the tunnel's end.
+//! [`Opened::close`]. One that is dropped without either (its task was ended, or panicked) is still told, as the
+//! tunnel's end, so that what was opened is closed in the metrics too.
 
-use std::cell::Cell;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,6 +31,9 @@ const ACTIVITY_BYTES: u64 = 16 * 1024;
 
 /// What is known about a connection.
 pub struct Report {
+    pod: Rc<Pod>,
+    /// Everything is told.
+    told: bool,
     direction: Direction,
     started: Instant,
     client: SocketAddr,
@@ -50,8 +54,10 @@ pub struct Report {
 
 impl Report {
     /// A report of a connection that was accepted now.
-    pub fn new(direction: Direction, client: SocketAddr) -> Self {
+    pub fn new(pod: &Rc<Pod>, direction: Direction, client: SocketAddr) -> Self {
         Self {
+            pod: pod.clone(),
+            told: false,
             direction,
             started: Instant::now(),
             client,
@@ -169,42 +175,58 @@ impl Report {
     }
 
     /// Ends the report of a connection that was not established.
-    pub fn refuse(mut self, pod: &Pod, failure: &Failure) {
-        let worker = &pod.worker;
-        self.attribute(pod);
-        let direction = self.direction.reported();
-        worker.shared.metrics.refused(failure.outcome, direction);
-        self.pair(pod).failed(failure.outcome);
-        if failure.outcome == Outcome::CertificateRevoked {
-            worker.shared.metrics.revoked[direction].inc();
-        }
-        self.log(pod, failure.outcome, Some(&failure.detail), 0, 0);
+    pub fn refuse(mut self, failure: &Failure) {
+        self.tell_refused(failure.outcome, &failure.detail);
+    }
+
+    /// Ends the report of what turned out not to be a connection of an application.
+    pub fn withdraw(mut self) {
+        self.told = true;
     }
 
     /// The connection is established.
-    pub fn open(&self, pod: &Pod) -> Opened {
-        let mut attributed = self.attribution();
-        attributed.complete(pod, self);
-        let pair = worker_pair(pod, &attributed);
+    pub fn open(self, connection: &Rc<Connection>) -> Opened {
+        let pair = self.pair();
         pair.opened();
-        pod.worker.shared.metrics.sockets_open[self.direction.reported()].inc();
+        let metrics = &self.pod.worker.shared.metrics;
+        metrics.sockets_open[self.direction.reported()].inc();
         Opened {
+            report: self,
             pair,
-            started: self.started,
-            first_byte: Cell::new(false),
-            direction: self.direction,
+            connection: connection.clone(),
+            first_byte: false,
         }
     }
 
-    fn pair(&self, pod: &Pod) -> Arc<PairMetrics> {
-        worker_pair(pod, &self.attribution())
+    fn tell_refused(&mut self, outcome: Outcome, detail: &str) {
+        self.told = true;
+        self.attribute();
+        let direction = self.direction.reported();
+        let metrics = &self.pod.worker.shared.metrics;
+        metrics.refused(outcome, direction);
+        self.pair().failed(outcome);
+        if outcome == Outcome::CertificateRevoked {
+            metrics.revoked[direction].inc();
+        }
+        self.log(outcome, Some(detail), 0, 0);
+    }
+
+    fn pair(&self) -> Arc<PairMetrics> {
+        let mut attribution = self.attribution();
+        attribution.complete(self);
+        let worker = &self.pod.worker;
+        match worker.pairs.try_borrow_mut() {
+            Ok(mut pairs) => pairs.pair(&attribution.0),
+            // Only while a panic unwinds through the cache.
+            Err(_) => worker.shared.metrics.pair(&attribution.0),
+        }
     }
 
     /// Names the client as far as the registry knows it.
-    fn attribute(&mut self, pod: &Pod) {
-        let mut labels = self.attribution();
-        labels.complete(pod, self);
-        self.source = labels.0.source;
+    fn attribute(&mut self) {
+        let mut attribution = self.attribution();
+        attribution.complete(self);
+        self.source = attribution.0.source;
     }
 
     fn attribution(&self) -> Attribution {
@@ -222,11 +244,11 @@ impl Report {
         })
     }
 
-    fn log(&self, pod: &Pod, outcome: Outcome, error: Option<&str>, forth: u64, back: u64) {
+    fn log(&self, outcome: Outcome, error: Option<&str>, forth: u64, back: u64) {
         let error = error.as_ref().map(|error| error as &dyn Display);
         let hbone = self.hbone.as_ref().map(|address| address as &dyn Display);
         let trace = self.trace.map(|trace| format!("{:032x}", trace.trace));
-        pod.worker.shared.access.write(&Record {
+        self.pod.worker.shared.access.write(&Record {
             source: Party {
                 address: Some(self.client),
                 workload: self.source.as_deref(),
@@ -250,16 +272,27 @@ impl Report {
     }
 }
 
+impl Drop for Report {
+    fn drop(&mut self) {
+        if !self.told {
+            self.tell_refused(Outcome::Shutdown, ABANDONED);
+        }
+    }
+}
+
+/// Why a connection ended whose task did not end it.
+const ABANDONED: &str = "the task that served the connection was ended";
+
 struct Attribution(Labels);
 
 impl Attribution {
     /// Looks the client of an inbound connection up by its address. Only a workload whose identity is the one that
     /// the peer proved is believed; a peer that is not in the registry is described by its own words.
-    fn complete(&mut self, pod: &Pod, report: &Report) {
+    fn complete(&mut self, report: &Report) {
         if report.direction == Direction::Outbound || self.0.source.is_some() {
             return;
         }
-        let registry = pod.worker.shared.store.load();
+        let registry = report.pod.worker.shared.store.load();
         let network = &registry.node().network;
         let found = registry.workload_at(network, report.client.ip());
         self.0.source = found
@@ -296,46 +329,58 @@ fn claimed(report: &Report) -> Option<Arc<Workload>> {
     Some(Arc::new(workload))
 }
 
-fn worker_pair(pod: &Pod, attribution: &Attribution) -> Arc<PairMetrics> {
-    pod.worker.pairs.borrow_mut().pair(&attribution.0)
-}
-
 /// An established connection, as metrics see it.
 pub struct Opened {
+    report: Report,
     pair: Arc<PairMetrics>,
-    started: Instant,
-    first_byte: Cell<bool>,
-    direction: Direction,
+    connection: Rc<Connection>,
+    first_byte: bool,
 }
 
 impl Opened {
     /// Bytes went from the client (`forth`) and to it (`back`).
-    pub fn progress(&self, pod: &Pod, connection: &Connection, forth: u64, back: u64) {
-        let counters = &connection.counters;
+    pub fn progress(&mut self, forth: u64, back: u64) {
+        let counters = &self.connection.counters;
         counters.forth.set(counters.forth.get() + forth);
         counters.back.set(counters.back.get() + back);
-        pod.activity
-            .set(pod.activity.get() + 1 + (forth + back) / ACTIVITY_BYTES);
+        let activity = &self.report.pod.activity;
+        activity.set(activity.get() + 1 + (forth + back) / ACTIVITY_BYTES);
         self.pair.request_bytes(forth);
         self.pair.response_bytes(back);
-        if back > 0 && !self.first_byte.replace(true) {
-            let metrics = &pod.worker.shared.metrics;
-            metrics.first_byte[self.direction.reported()].observe(self.started.elapsed());
+        if back > 0 && !self.first_byte {
+            self.first_byte = true;
+            let metrics = &self.report.pod.worker.shared.metrics;
+            metrics.first_byte[self.report.direction.reported()].observe(self.report.started.elapsed());
         }
     }
 
     /// Ends the report.
-    pub fn close(self, pod: &Pod, mut report: Report, connection: &Connection, ended: Ended) {
+    pub fn close(mut self, ended: Ended) {
         let Ended { outcome, detail } = ended;
+        self.tell_closed(outcome, detail.as_deref());
+    }
+
+    fn tell_closed(&mut self, outcome: Outcome, detail: Option<&str>) {
+        let report = &mut self.report;
+        report.told = true;
         self.pair.closed(outcome);
-        let metrics = &pod.worker.shared.metrics;
-        metrics.sockets_open[self.direction.reported()].dec();
+        let metrics = &report.pod.worker.shared.metrics;
+        let direction = report.direction.reported();
+        metrics.sockets_open[direction].dec();
         if outcome == Outcome::CertificateRevoked {
-            metrics.revoked[self.direction.reported()].inc();
+            metrics.revoked[direction].inc();
         }
-        report.attribute(pod);
-        let detail = detail.as_deref().filter(|_| !outcome.is_success());
-        let (forth, back) = (connection.counters.forth.get(), connection.counters.back.get());
-        report.log(pod, outcome, detail, forth, back);
+        report.attribute();
+        let detail = detail.filter(|_| !outcome.is_success());
+        let counters = &self.connection.counters;
+        report.log(outcome, detail, counters.forth.get(), counters.back.get());
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if !self.report.told {
+            self.tell_closed(Outcome::Shutdown, Some(ABANDONED));
+        }
     }
 }

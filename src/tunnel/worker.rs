@@ -18,7 +18,7 @@ use adit_telemetry::metrics::{Metrics, PairCache};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::pod::Pod;
+use crate::pod::{InstanceId, Pod};
 
 /// What all workers read.
 pub struct Shared {
@@ -48,8 +48,8 @@ pub struct Worker {
     pub pairs: RefCell<PairCache>,
     /// What is known of endpoints.
     pub endpoints: Endpoints,
-    /// The pods that have listeners here.
-    pub pods: RefCell<HashMap<Text, Rc<Pod>>>,
+    /// The instances of pods that live here, those that drain included.
+    pub pods: RefCell<HashMap<InstanceId, Rc<Pod>>>,
 }
 
 thread_local! {
@@ -69,6 +69,16 @@ impl Worker {
         });
         CURRENT.set(Some(worker.clone()));
         worker
+    }
+
+    /// The instances as they are now, for who does more with them than look.
+    pub fn instances(&self) -> Vec<Rc<Pod>> {
+        self.pods.borrow().values().cloned().collect()
+    }
+
+    /// The instance, unless it has ended.
+    pub fn instance(&self, id: InstanceId) -> Option<Rc<Pod>> {
+        self.pods.borrow().get(&id).cloned()
     }
 
     /// The worker of the calling thread.

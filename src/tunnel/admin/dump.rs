@@ -4,7 +4,6 @@
 use std::time::SystemTime;
 
 use adit_discovery::config_dump;
-use adit_mesh::Text;
 use adit_pki::certificate::to_pem;
 use adit_pki::{Certificate, CertificateStatus};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -15,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::State;
 use crate::live::{Connection, Direction};
-use crate::pod::PodInfo;
+use crate::pod::{InstanceId, PodInfo};
 use crate::worker::Worker;
 
 /// All of it.
@@ -82,19 +81,20 @@ fn timestamp(time: SystemTime) -> Option<String> {
 
 async fn workload_state(state: &State) -> Value {
     let mut pods = Map::new();
-    for (info, workers) in state.pods.placements() {
+    for (info, instances) in state.pods.placements() {
         let (mut inbound, mut outbound) = (Vec::new(), Vec::new());
-        for worker in &workers {
-            let uid = info.uid.clone();
+        for instance in &instances {
+            let id = instance.id;
             // A worker that ends meanwhile has nothing alive any more.
-            let connections = worker
-                .call(move || async move { connections(&uid) })
+            let connections = instance
+                .worker()
+                .call(move || async move { connections(id) })
                 .await
                 .unwrap_or_default();
             inbound.extend(connections.0);
             outbound.extend(connections.1);
         }
-        let status = if workers.is_empty() { "Pending" } else { "Up" };
+        let status = if instances.is_empty() { "Pending" } else { "Up" };
         pods.insert(info.uid.to_string(), pod(&info, status, inbound, outbound));
     }
     Value::Object(pods)
@@ -112,9 +112,9 @@ fn pod(info: &PodInfo, status: &str, inbound: Vec<Value>, outbound: Vec<Value>) 
     })
 }
 
-/// The pod's live connections in this worker: inbound, outbound.
-fn connections(uid: &Text) -> (Vec<Value>, Vec<Value>) {
-    let Some(pod) = Worker::current().pods.borrow().get(uid).cloned() else {
+/// The live connections of a pod's instance in this worker: inbound, outbound.
+fn connections(id: InstanceId) -> (Vec<Value>, Vec<Value>) {
+    let Some(pod) = Worker::current().instance(id) else {
         return Default::default();
     };
     let (outbound, inbound): (Vec<_>, Vec<_>) = pod

@@ -1,0 +1,98 @@
+//! A pod's instances from the outside of their workers: started, asked and ended by messages to the worker.
+
+use std::sync::Arc;
+
+use adit_mesh::{Outcome, Text};
+use adit_net::Namespace;
+use adit_telemetry::runtime::threads::{Carried, WorkerHandle};
+use tokio::time::Instant;
+
+use crate::pod::{InstanceId, Pod, PodInfo};
+use crate::worker::Worker;
+
+/// A pod's instance in a worker.
+#[derive(Clone)]
+pub struct Instance {
+    /// Its name in that worker.
+    pub id: InstanceId,
+    carried: Arc<Carried>,
+}
+
+impl Instance {
+    /// Starts an instance.
+    ///
+    /// # Errors
+    /// Why its listeners cannot be opened, or that the worker has ended.
+    pub async fn start(
+        worker: &WorkerHandle,
+        id: InstanceId,
+        info: &PodInfo,
+        network: Namespace,
+    ) -> Result<Self, String> {
+        let carried = Arc::new(worker.carry());
+        let pod = info.clone();
+        let started =
+            worker.call(move || async move { Pod::start(Worker::current(), id, pod, network).map(drop) });
+        match started.await {
+            Ok(Ok(())) => Ok(Self { id, carried }),
+            Ok(Err(error)) => Err(format!("failure to start proxy: {error}")),
+            Err(ended) => Err(ended.to_string()),
+        }
+    }
+
+    /// The worker that it lives in.
+    pub fn worker(&self) -> &WorkerHandle {
+        self.carried.worker()
+    }
+
+    /// Its listeners, by inode.
+    pub async fn inodes(&self) -> Vec<u64> {
+        let id = self.id;
+        let listening = self.worker().call(move || async move {
+            let pod = Worker::current().instance(id);
+            pod.map(|pod| pod.inodes.clone())
+        });
+        listening.await.ok().flatten().unwrap_or_default()
+    }
+
+    /// Ends it; see [`Pod::end`].
+    pub async fn end(&self, deadline: Option<Instant>, outcome: Outcome, stopping: Arc<[u64]>) -> usize {
+        let id = self.id;
+        let ended = self.worker().call(move || async move {
+            match Worker::current().instance(id) {
+                Some(pod) => pod.end(deadline, outcome, &stopping).await,
+                None => 0,
+            }
+        });
+        // A worker that has ended has cut everything.
+        ended.await.unwrap_or(0)
+    }
+}
+
+/// Cuts every connection of a worker now, and waits until each has written its log line.
+pub async fn cut_all(worker: &WorkerHandle, outcome: Outcome, detail: &'static str) {
+    let cut = worker.call(move || async move {
+        let instances = Worker::current().instances();
+        for pod in &instances {
+            pod.table.cut_all(outcome, detail);
+        }
+        for pod in &instances {
+            pod.table.empty().await;
+        }
+    });
+    // A worker that has ended has cut everything.
+    let _ = cut.await;
+}
+
+/// The work that each pod of a worker has made so far. What only drains there is not told: it grows no more.
+pub async fn activity(worker: &WorkerHandle) -> Vec<(Text, u64)> {
+    let activity = worker.call(|| async {
+        let worker = Worker::current();
+        let pods = worker.pods.borrow();
+        let serving = pods.values().filter(|pod| pod.is_serving());
+        serving
+            .map(|pod| (pod.info.uid.clone(), pod.activity.get()))
+            .collect()
+    });
+    activity.await.unwrap_or_default()
+}
