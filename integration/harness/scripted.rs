@@ -34,9 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER: &[u8] =
     b"HTTP/1.0 200 OK\r\n\r\n{\"app\":\"scripted\",\"peer\":\"0.0.0.0:0\",\"target\":\"/\"}";
 
-/// How long a scripted client moves when it is asked whether something has happened.
-const MOVE: Duration = Duration::from_millis(5);
-
 /// What a scripted server does with those who connect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Manner {
@@ -313,11 +310,9 @@ impl Client {
         self.connection.peer().clone()
     }
 
-    /// Moves for a while: what the server sent meanwhile is seen, GOAWAY for example. Whether it takes more streams.
-    pub fn is_open(&self) -> bool {
-        self.local
-            .block_on(&self.runtime, async { tokio::time::sleep(MOVE).await });
-        !self.connection.is_closing()
+    /// Whether the server has said that it takes no more streams (GOAWAY), which only one that is tried can tell.
+    pub fn was_told_to_go(&self, authority: &str) -> bool {
+        matches!(self.open(authority), Err(OpenError::Gone(_)))
     }
 }
 

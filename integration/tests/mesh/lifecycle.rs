@@ -1,0 +1,12 @@
+//! Beginnings and ends: of tunnels, and of the pods that they serve.
+
+mod pods;
+mod shutdown;
+mod start;
+
+pub use pods::{a_pod_that_leaves_the_mesh_may_finish, pods_come_and_go_under_load};
+pub use shutdown::{
+    a_second_interrupt_ends_the_drain, a_tunnel_is_replaced_under_load, quitquitquit_drains_too,
+    without_a_successor_a_tunnel_accepts_until_its_deadline,
+};
+pub use start::{a_start_that_cannot_work_says_why, readiness_names_what_is_pending};

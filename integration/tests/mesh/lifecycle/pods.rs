@@ -1,0 +1,131 @@
+//! Pods come and go; those that stay do not notice.
+
+use adit::lab::apps::{ECHO_PORT, HTTP_PORT};
+use adit::lab::host;
+use adit::lab::observe;
+use adit::lab::traffic::Traffic;
+use adit_integration::harness::agents::Agent;
+use adit_integration::harness::bed::Bed;
+use adit_net::link;
+use anyhow::ensure;
+
+/// How many pods come and go.
+const PODS: usize = 12;
+/// Descriptors that may come and go with connections that are closing.
+const SLACK: usize = 6;
+
+/// Pods are made, called, and deleted in the middle of a connection, while two others talk.
+pub fn pods_come_and_go_under_load() -> anyhow::Result<()> {
+    let mut bed = Bed::new(1)?;
+    bed.add_pod("client", 0)?;
+    bed.add_pod("server", 0)?;
+    bed.configure()?;
+    // A pod whose interface is gone cannot say goodbye: its peers notice that it does not answer.
+    let pings = [("ADIT_PING_INTERVAL", "500ms"), ("ADIT_PING_TIMEOUT", "500ms")];
+    let tunnel = bed.start_tunnel(0, &pings)?;
+    bed.enrol(&["client", "server"])?;
+    let address = bed.socket("server", HTTP_PORT)?;
+    bed.call("client", address)?;
+    let (descriptors, memory) = (tunnel.descriptors()?, bed.mesh.workloads.len());
+    let traffic = Traffic::start(bed.namespace("client")?, address, 2)?;
+    let mut sessions = Vec::new();
+    for number in 0..PODS {
+        let name = format!("guest-{number}");
+        bed.add_pod(&name, 0)?;
+        bed.apply(&[&tunnel])?;
+        bed.enrol(&[&name])?;
+        let (http, echo) = (bed.socket(&name, HTTP_PORT)?, bed.socket(&name, ECHO_PORT)?);
+        ensure!(
+            bed.call("client", http)? == name,
+            "somebody else answered for {name}"
+        );
+        sessions.push(bed.session("client", echo)?);
+        let mark = tunnel.mark()?;
+        link::remove(bed.namespace(&name)?, "eth0")?;
+        bed.world.release(&name)?;
+        let fields = [
+            ("outcome", "pod_gone"),
+            ("dst.workload", name.as_str()),
+            ("direction", "inbound"),
+        ];
+        tunnel.access(mark, &fields)?;
+        tunnel.line(mark, &["pod removed", &name])?;
+        bed.mesh.workloads.truncate(memory);
+        bed.apply(&[&tunnel])?;
+    }
+    sessions
+        .iter_mut()
+        .try_for_each(|session| session.wait_cut().map(drop))?;
+    let tally = traffic.stop();
+    ensure!(tally.failures() == 0, "the others were disturbed: {tally:?}");
+    ensure!(
+        tally.answers() > 50,
+        "only {} requests in so much time",
+        tally.answers()
+    );
+    let metrics = tunnel.metrics()?;
+    let count = |name: &str| metrics.sum(name, &[]);
+    ensure!(
+        count("workload_manager_active_proxy_count") == 2.0,
+        "pods are left"
+    );
+    ensure!(
+        count("workload_manager_proxies_stopped_total") == PODS as f64,
+        "another number of pods was stopped"
+    );
+    ensure!(
+        tunnel.serials()?.len() == 2,
+        "certificates are left: {:?}",
+        tunnel.serials()?
+    );
+    let dump = tunnel.dump()?;
+    ensure!(
+        dump["workloadState"]
+            .as_object()
+            .is_some_and(|pods| pods.len() == 2),
+        "{}",
+        dump["workloadState"]
+    );
+    observe::eventually("descriptors of pods that have gone to be closed", || {
+        Ok((tunnel.descriptors()? <= descriptors + SLACK).then_some(()))
+    })
+}
+
+/// A pod that is taken out of the mesh lives on: what it has open may finish, and nothing new comes in.
+pub fn a_pod_that_leaves_the_mesh_may_finish() -> anyhow::Result<()> {
+    let mut bed = Bed::new(1)?;
+    for pod in ["client", "server", "other"] {
+        bed.add_pod(pod, 0)?;
+    }
+    bed.configure()?;
+    let socket = host::path("own.sock");
+    let path = socket.display().to_string();
+    let agent = Agent::listen(&socket)?;
+    let settings = [
+        ("INPOD_UDS", path.as_str()),
+        ("CONNECTION_TERMINATION_DEADLINE", "2s"),
+    ];
+    let tunnel = bed.start_tunnel(0, &settings)?;
+    for pod in ["client", "server", "other"] {
+        agent.enrol(bed.world.pod(pod)?)?;
+    }
+    let mut long = bed.session("client", bed.socket("server", ECHO_PORT)?)?;
+    let mut bystander = bed.session("client", bed.socket("other", ECHO_PORT)?)?;
+    let mark = tunnel.mark()?;
+    agent.remove(bed.world.pod("server")?);
+    long.echo("after it was told")?;
+    long.wait_cut()?;
+    tunnel.access(
+        mark,
+        &[
+            ("outcome", "shutdown"),
+            ("dst.workload", "server"),
+            ("direction", "inbound"),
+        ],
+    )?;
+    tunnel.line(mark, &["pod removed", "\"server\""])?;
+    bystander.echo("not my business")?;
+    bed.refused("client", bed.socket("server", HTTP_PORT)?)?;
+    bed.call("client", bed.socket("other", HTTP_PORT)?)?;
+    Ok(())
+}
