@@ -7,6 +7,7 @@
 //! A half close is passed on as a half close; a reset of either side resets the other. A peer must never take an
 //! aborted connection for one that ended.
 
+mod departure;
 mod slab;
 mod stream;
 mod tcp;
@@ -155,3 +156,6 @@ impl<P: FnMut(u64, u64)> Future for Relay<'_, P> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

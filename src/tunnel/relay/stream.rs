@@ -3,13 +3,15 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use adit_hbone::Stream;
+use adit_hbone::{Failure, Stream};
+use adit_mesh::Outcome;
 use adit_net::socket;
 use bytes::{Buf, Bytes};
 use h2::Reason;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
+use super::departure::Departure;
 use super::{CHUNK, Ended, SMALL, TURN, slab};
 
 /// A socket and a stream, and what is under way between them.
@@ -21,6 +23,9 @@ pub(crate) struct Tunnelled {
     received: Receiving,
     /// Bytes of the stream that the socket has not taken yet.
     pending: Bytes,
+    /// `pending` is a part of a larger buffer.
+    pins: bool,
+    departure: Departure,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,8 @@ impl Tunnelled {
             sent_all: false,
             received: Receiving::Open,
             pending: Bytes::new(),
+            pins: false,
+            departure: Departure::default(),
         }
     }
 
@@ -59,17 +66,18 @@ impl Tunnelled {
         let to_socket = self.poll_to_socket(cx, &mut received);
         let stalled = to_socket.is_pending() && !self.pending.is_empty();
         self.stream.note_receive_stalled(stalled);
-        if stalled && self.pending.len() <= SMALL {
+        if stalled && self.pins && self.pending.len() <= SMALL {
+            self.pins = false;
             self.pending = Bytes::copy_from_slice(&self.pending);
         }
         let state = match (to_stream, to_socket) {
             (Poll::Ready(Err(failed)), _) | (_, Poll::Ready(Err(failed))) => {
-                Poll::Ready(Err(failed.ended(socket_name, stream_name)))
+                Poll::Ready(Err(self.ended(failed, socket_name, stream_name)))
             }
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
             _ => self
                 .poll_unseen_reset(cx, stalled)
-                .map(|failed| Err(failed.ended(socket_name, stream_name))),
+                .map(|failed| Err(self.ended(failed, socket_name, stream_name))),
         };
         (sent, received, state)
     }
@@ -84,6 +92,23 @@ impl Tunnelled {
             Ok(Reason::NO_ERROR) => Poll::Pending,
             Ok(reason) => Poll::Ready(Failed::Stream(reason.into())),
             Err(error) => Poll::Ready(Failed::Stream(error)),
+        }
+    }
+
+    /// What a failure means for the connection. Where we ended the tunnel under it, that is the reason, and not the reset
+    /// by which the stream shows it.
+    fn ended(&self, failed: Failed, socket_name: &str, stream_name: &str) -> Ended {
+        let error = match failed {
+            Failed::Socket(error) => return Ended::reset(socket_name, error),
+            Failed::Stream(error) => error,
+        };
+        match self.stream.cause() {
+            Some(Failure { outcome, detail }) if is_ours(outcome) => Ended {
+                outcome,
+                detail: Some(detail.to_string()),
+            },
+            Some(failure) => Ended::reset(stream_name, failure),
+            None => Ended::reset(stream_name, error),
         }
     }
 
@@ -112,7 +137,14 @@ impl Tunnelled {
             {
                 return Poll::Pending;
             }
-            let granted = ready!(self.stream.poll_capacity(cx, CHUNK)).map_err(Failed::Stream)?;
+            let Poll::Ready(granted) = self.stream.poll_capacity(cx, CHUNK) else {
+                return self
+                    .departure
+                    .poll(cx, &self.socket)
+                    .map(|error| Err(Failed::Socket(error)));
+            };
+            self.departure.over();
+            let granted = granted.map_err(Failed::Stream)?;
             let data = match slab::poll_read(&mut self.socket, cx, granted) {
                 Poll::Ready(data) => data.map_err(Failed::Socket)?,
                 Poll::Pending => {
@@ -154,7 +186,7 @@ impl Tunnelled {
                     return Poll::Pending;
                 }
                 Receiving::Open => match ready!(self.stream.poll_data(cx)).map_err(Failed::Stream)? {
-                    Some(data) => self.pending = data,
+                    Some(data) => (self.pending, self.pins) = (data, true),
                     None => self.received = Receiving::Ending,
                 },
             }
@@ -162,11 +194,10 @@ impl Tunnelled {
     }
 }
 
-impl Failed {
-    fn ended(self, socket_name: &str, stream_name: &str) -> Ended {
-        match self {
-            Self::Socket(error) => Ended::reset(socket_name, error),
-            Self::Stream(error) => Ended::reset(stream_name, error),
-        }
-    }
+/// Whether a tunnel that ends like this was ended by our own decision.
+fn is_ours(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::CertificateRevoked | Outcome::PodGone | Outcome::Shutdown | Outcome::PolicyChanged
+    )
 }

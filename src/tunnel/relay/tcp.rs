@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
+use super::departure::Departure;
 use super::{CHUNK, Ended, SMALL, TURN, slab};
 
 /// Two sockets and what is under way between them.
@@ -22,7 +23,10 @@ pub(crate) struct Sockets {
 #[derive(Default)]
 struct Direction {
     pending: Bytes,
+    /// `pending` is a part of the worker's slab.
+    pins: bool,
     state: State,
+    departure: Departure,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -86,10 +90,19 @@ impl Direction {
     ) -> (u64, Poll<Result<(), Failed>>) {
         let mut moved = 0;
         let state = self.poll_until_blocked(cx, from, to, &mut moved);
-        if state.is_pending() && self.pending.len() <= SMALL && !self.pending.is_empty() {
+        if self.pending.is_empty() || state.is_ready() {
+            self.departure.over();
+            return (moved, state);
+        }
+        if self.pins && self.pending.len() <= SMALL {
+            self.pins = false;
             self.pending = Bytes::copy_from_slice(&self.pending);
         }
-        (moved, state)
+        if moved > 0 {
+            self.departure.over();
+        }
+        let departed = self.departure.poll(cx, from);
+        (moved, departed.map(|error| Err(Failed::Reading(error))))
     }
 
     fn poll_until_blocked(
@@ -117,6 +130,7 @@ impl Direction {
                 }
                 State::Open => {
                     self.pending = ready!(slab::poll_read(from, cx, CHUNK)).map_err(Failed::Reading)?;
+                    self.pins = true;
                     if self.pending.is_empty() {
                         self.state = State::Ending;
                     }
