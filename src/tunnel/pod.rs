@@ -68,7 +68,7 @@ pub struct Pod {
     local: RefCell<Option<Seen>>,
     certificate: RefCell<Option<Held>>,
     phase: Cell<Phase>,
-    /// Listeners, and HBONE connections of peers, from their accept on.
+    /// Listeners, and what they accepted until it is over.
     accepting: watch::Sender<usize>,
     /// Grows with the work that the pod's connections make.
     pub activity: Cell<u64>,
@@ -150,11 +150,16 @@ impl Pod {
             if direction != Direction::Outbound {
                 dial::accepted(&pod, &socket, client.ip());
             }
-            match direction {
-                Direction::Outbound => drop(tokio::task::spawn_local(outbound::serve(pod, socket, client))),
-                Direction::Inbound => drop(tokio::task::spawn_local(inbound::serve(pod, socket, client))),
-                Direction::Plaintext => drop(tokio::task::spawn_local(plaintext::serve(pod, socket, client))),
-            }
+            // From the accept on, not from when the task first runs: a drain must not end in between.
+            let accepting = self.accepting();
+            tokio::task::spawn_local(async move {
+                match direction {
+                    Direction::Outbound => outbound::serve(pod, socket, client).await,
+                    Direction::Inbound => inbound::serve(pod, socket, client).await,
+                    Direction::Plaintext => plaintext::serve(pod, socket, client).await,
+                }
+                drop(accepting);
+            });
         })
         .await;
     }
