@@ -112,18 +112,21 @@ impl Bed {
         self.mesh.write(&World::mesh_file())
     }
 
-    /// Writes the configuration, and waits until these tunnels have applied it.
+    /// Writes the configuration, and waits until these tunnels have applied it: a workload that nobody is tells this
+    /// version from others.
     ///
     /// # Errors
     /// They do not in time.
     pub fn apply(&self, tunnels: &[&Tunnel]) -> anyhow::Result<()> {
-        let marks = tunnels
-            .iter()
-            .map(|tunnel| tunnel.mark())
-            .collect::<Result<Vec<_>, _>>()?;
-        self.configure()?;
-        for (tunnel, mark) in tunnels.iter().zip(marks) {
-            tunnel.line(mark, &["configuration applied"])?;
+        let version = format!("version-{}", fastrand::u64(..));
+        let mut mesh = self.mesh.clone();
+        mesh.add_workload(&version, NAMESPACE, "nobody", &[]);
+        mesh.write(&World::mesh_file())?;
+        for tunnel in tunnels {
+            observe::eventually(format_args!("{version} of the mesh to be applied"), || {
+                let dump = tunnel.admin("GET", "/config_dump")?.body;
+                Ok(dump.contains(&version).then_some(()))
+            })?;
         }
         Ok(())
     }

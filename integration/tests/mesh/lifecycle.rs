@@ -4,7 +4,9 @@ mod pods;
 mod shutdown;
 mod start;
 
-pub use pods::{a_pod_that_leaves_the_mesh_may_finish, pods_come_and_go_under_load};
+pub use pods::{
+    a_peer_that_vanishes_is_noticed, a_pod_that_leaves_the_mesh_may_finish, pods_come_and_go_under_load,
+};
 pub use shutdown::{
     a_second_interrupt_ends_the_drain, a_tunnel_is_replaced_under_load, quitquitquit_drains_too,
     without_a_successor_a_tunnel_accepts_until_its_deadline,

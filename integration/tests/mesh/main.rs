@@ -25,6 +25,7 @@ const CERTIFICATES: &[Scenario] = scenarios![
 
 const LIFECYCLE: &[Scenario] = scenarios![
     lifecycle::pods_come_and_go_under_load,
+    lifecycle::a_peer_that_vanishes_is_noticed,
     lifecycle::a_pod_that_leaves_the_mesh_may_finish,
     lifecycle::a_second_interrupt_ends_the_drain,
     lifecycle::a_tunnel_is_replaced_under_load,

@@ -20,9 +20,7 @@ pub fn pods_come_and_go_under_load() -> anyhow::Result<()> {
     bed.add_pod("client", 0)?;
     bed.add_pod("server", 0)?;
     bed.configure()?;
-    // A pod whose interface is gone cannot say goodbye: its peers notice that it does not answer.
-    let pings = [("ADIT_PING_INTERVAL", "500ms"), ("ADIT_PING_TIMEOUT", "500ms")];
-    let tunnel = bed.start_tunnel(0, &pings)?;
+    let tunnel = bed.start_tunnel(0, &[])?;
     bed.enrol(&["client", "server"])?;
     let address = bed.socket("server", HTTP_PORT)?;
     bed.call("client", address)?;
@@ -53,9 +51,7 @@ pub fn pods_come_and_go_under_load() -> anyhow::Result<()> {
         bed.mesh.workloads.truncate(memory);
         bed.apply(&[&tunnel])?;
     }
-    sessions
-        .iter_mut()
-        .try_for_each(|session| session.wait_cut().map(drop))?;
+    drop(sessions);
     let tally = traffic.stop();
     ensure!(tally.failures() == 0, "the others were disturbed: {tally:?}");
     ensure!(
@@ -89,6 +85,35 @@ pub fn pods_come_and_go_under_load() -> anyhow::Result<()> {
     observe::eventually("descriptors of pods that have gone to be closed", || {
         Ok((tunnel.descriptors()? <= descriptors + SLACK).then_some(()))
     })
+}
+
+/// A pod whose interface is gone cannot say goodbye: its peers notice that it does not answer.
+pub fn a_peer_that_vanishes_is_noticed() -> anyhow::Result<()> {
+    let mut bed = Bed::new(2)?;
+    bed.add_pod("client", 0)?;
+    bed.add_pod("server", 1)?;
+    bed.add_pod("other", 1)?;
+    bed.configure()?;
+    let pings = [("ADIT_PING_INTERVAL", "500ms"), ("ADIT_PING_TIMEOUT", "1s")];
+    let here = bed.start_tunnel(0, &pings)?;
+    let _there = bed.start_tunnel(1, &[])?;
+    bed.enrol(&["client", "server", "other"])?;
+    let mut session = bed.session("client", bed.socket("server", ECHO_PORT)?)?;
+    let mut bystander = bed.session("client", bed.socket("other", ECHO_PORT)?)?;
+    let mark = here.mark()?;
+    link::remove(bed.namespace("server")?, "eth0")?;
+    session.wait_cut()?;
+    let fields = [
+        ("dst.workload", "server"),
+        ("direction", "outbound"),
+        ("level", "error"),
+    ];
+    let line = here.access(mark, &fields)?;
+    ensure!(
+        line["error"].as_str().is_some_and(|told| told.contains("PING")),
+        "the silence is not told as the reason: {line}"
+    );
+    bystander.echo("still here")
 }
 
 /// A pod that is taken out of the mesh lives on: what it has open may finish, and nothing new comes in.

@@ -187,7 +187,13 @@ fn logging(bed: &Bed, tunnel: &Tunnel) -> anyhow::Result<()> {
     ensure!(changed.status == 200, "{changed:?}");
     let address = bed.socket("server", HTTP_PORT)?;
     let mark = tunnel.mark()?;
+    let labels = [("reporter", "source")];
+    let closed = tunnel
+        .metrics()?
+        .sum("istio_tcp_connections_closed_total", &labels);
     bed.call("client", address)?;
+    // Its line would be written when it has ended, which is after the answer.
+    tunnel.wait_metric("istio_tcp_connections_closed_total", &labels, closed + 1.0)?;
     let reset = post("?reset")?;
     ensure!(reset.status == 200, "{reset:?}");
     bed.call("client", address)?;
