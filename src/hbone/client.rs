@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::failure::Failure;
 use crate::flow::adapt_window;
 use crate::keepalive::Keepalive;
+use crate::meter::Meter;
 use crate::settings::{RESET_MEMORY, Settings};
 use crate::stream::{Counted, State, Stream};
 use crate::transport::{Flush, PeerChain, Role, Transport, handshake, turns};
@@ -83,7 +84,7 @@ impl Connection {
             .handshake::<_, Bytes>(transport)
             .await
             .map_err(|error| Failure::http2(&error))?;
-        let state = Rc::new(State::default());
+        let state = Rc::new(State::new(flush.blocked()));
         let requests = Rc::new(RefCell::new(Some(requests)));
         tokio::task::spawn_local(drive(
             connection,
@@ -99,6 +100,11 @@ impl Connection {
             local,
             timings,
         })
+    }
+
+    /// Tells `meter` what happens on the connection; to be called before the first stream. Only the first call counts.
+    pub fn meter(&self, meter: Rc<dyn Meter>) {
+        self.state.meter(meter);
     }
 
     /// Opens a CONNECT stream. The answer must be 200.

@@ -10,6 +10,7 @@ pub mod failure;
 mod flow;
 pub mod headers;
 mod keepalive;
+pub mod meter;
 pub mod pool;
 pub mod server;
 pub mod settings;

@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::flow::adapt_window;
 use crate::headers::BAGGAGE;
 use crate::keepalive::Keepalive;
+use crate::meter::Meter;
 use crate::settings::{RESET_MEMORY, Settings};
 use crate::stream::{Counted, State, Stream};
 use crate::transport::{Flush, PeerChain, Role, Transport, handshake, turns};
@@ -92,9 +93,18 @@ struct Command {
     graceful: bool,
     failure: Option<Failure>,
     driver: Option<Waker>,
+    meter: Option<Rc<dyn Meter>>,
 }
 
 impl Control {
+    /// A control of a connection that tells `meter` what happens.
+    pub fn metered(meter: Rc<dyn Meter>) -> Self {
+        Self(Rc::new(RefCell::new(Command {
+            meter: Some(meter),
+            ..Command::default()
+        })))
+    }
+
     /// Sends GOAWAY. Requests that are under way, even those that the peer sent before it knew, are still served.
     pub fn drain(&self) {
         self.0.borrow_mut().graceful = true;
@@ -241,7 +251,10 @@ async fn drive(
     control: &Control,
     mut on_connect: impl FnMut(Incoming),
 ) -> Result<(), Failure> {
-    let state = Rc::new(State::default());
+    let state = Rc::new(State::new(flush.blocked()));
+    if let Some(meter) = control.0.borrow().meter.clone() {
+        state.meter(meter);
+    }
     let mut keepalive = Keepalive::new(
         connection.ping_pong(),
         settings.ping_interval,

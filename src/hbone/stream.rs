@@ -17,6 +17,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
 use crate::failure::Failure;
+use crate::meter::{Level, Meter, Metered};
 use stash::Stash;
 
 /// What the streams of a connection and its driver tell each other.
@@ -34,9 +35,25 @@ pub(crate) struct State {
     closing: Cell<bool>,
     failure: RefCell<Option<Failure>>,
     driver: RefCell<Option<Waker>>,
+    /// Whether the socket takes no more for now; see [`crate::transport::Flush::blocked`].
+    blocked: Rc<Cell<bool>>,
+    meter: Metered,
 }
 
 impl State {
+    /// The state of a connection whose transport tells by `blocked` whether its socket is.
+    pub(crate) fn new(blocked: Rc<Cell<bool>>) -> Self {
+        Self {
+            blocked,
+            ..Self::default()
+        }
+    }
+
+    /// Tells `meter` what happens, from before the first stream on.
+    pub(crate) fn meter(&self, meter: Rc<dyn Meter>) {
+        self.meter.begin(meter);
+    }
+
     pub(crate) fn streams(&self) -> usize {
         self.streams.get()
     }
@@ -91,6 +108,7 @@ impl State {
 
     /// The connection has ended; streams that are still open learn why.
     pub(crate) fn end(&self, failure: Option<Failure>) {
+        self.meter.end();
         match failure {
             Some(failure) => self.fail(failure),
             None if self.streams() > 0 => {
@@ -128,6 +146,7 @@ pub(crate) struct Counted(Rc<State>);
 impl Counted {
     pub(crate) fn new(state: &Rc<State>) -> Self {
         state.streams.set(state.streams.get() + 1);
+        state.meter.tell(|meter| meter.stream_opened());
         Self(state.clone())
     }
 }
@@ -135,6 +154,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
+        self.0.meter.tell(|meter| meter.stream_closed());
         if self.0.streams.get() == 0 {
             self.0.wake_driver();
         }
@@ -305,7 +325,13 @@ impl Stream {
             self.send_stalled = stalled;
             adjust(&self.counted.0.stalled_senders, stalled);
             if stalled {
-                self.counted.0.stalls.set(self.counted.0.stalls.get() + 1);
+                let state = &self.counted.0;
+                state.stalls.set(state.stalls.get() + 1);
+                let level = match state.blocked.get() {
+                    true => Level::Connection,
+                    false => Level::Stream,
+                };
+                state.meter.tell(|meter| meter.stalled(level));
             }
         }
     }

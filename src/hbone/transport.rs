@@ -12,7 +12,7 @@
 //! Buffers belong to the worker ([`crate::buffers`]): between turns a connection holds none but the one that collects
 //! its output while its socket is blocked.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, IoSlice, Write};
 use std::ops::Range;
 use std::pin::Pin;
@@ -65,6 +65,8 @@ struct Inner {
     tls_error: Option<rustls::Error>,
     /// Plaintext bytes received so far, by which the keepalive tells a busy path from a silent one.
     received: u64,
+    /// The socket was full when it was last written to.
+    blocked: Rc<Cell<bool>>,
 }
 
 impl Transport {
@@ -82,6 +84,7 @@ impl Transport {
             broken: None,
             tls_error: None,
             received: 0,
+            blocked: Rc::default(),
         }));
         (Self(inner.clone()), Flush(inner))
     }
@@ -102,6 +105,11 @@ impl Flush {
     /// Bytes of HTTP/2 received so far.
     pub fn received(&self) -> u64 {
         self.0.borrow().received
+    }
+
+    /// Whether the socket takes no more for now; kept true to the state of the last write.
+    pub fn blocked(&self) -> Rc<Cell<bool>> {
+        self.0.borrow().blocked.clone()
     }
 
     /// Ends the turn: buffers that it did not use up go back to the worker.
@@ -172,10 +180,12 @@ impl Inner {
 
     /// Ready when everything is sent, or never can be.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.broken.is_none()
-            && let Err(error) = ready!(self.poll_seal_and_write(cx))
-        {
-            self.broken = Some(error);
+        if self.broken.is_none() {
+            let written = self.poll_seal_and_write(cx);
+            self.blocked.set(written.is_pending());
+            if let Err(error) = ready!(written) {
+                self.broken = Some(error);
+            }
         }
         buffers::put_staging(std::mem::take(&mut self.staged));
         Poll::Ready(())

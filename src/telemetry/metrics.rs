@@ -88,9 +88,9 @@ pub struct PoolMetrics {
     pub streams: Gauge,
     /// Client connections that were dialled.
     pub dials: Counter,
-    /// Times that a stream had data and no window of its own.
+    /// Times that a stream had data and had to wait for a window of HTTP/2.
     pub stream_stalls: Counter,
-    /// Times that a stream had data and its connection no window.
+    /// Times that a stream had data and had to wait because the TCP connection below took no more.
     pub connection_stalls: Counter,
 }
 
@@ -197,7 +197,7 @@ impl Metrics {
         let stalls = Stalls(pool.clone());
         registry.register(
             "adit_flow_control_stalls",
-            "Times that data waited for a window",
+            "Times that data had to wait to be sent",
             stalls,
         );
         registry.register_collector(Box::new(Arc::clone(&self.refusals)));
@@ -219,6 +219,15 @@ impl Metrics {
     /// The workload `uid` has gone at `now`. Its series stay for an hour.
     pub fn forget(&self, uid: &str, now: Instant) {
         self.pairs.forget(uid, now);
+    }
+
+    /// Workloads that are not `known` any more have gone at `now`, as if each had been given to [`Metrics::forget`].
+    pub fn forget_unless(&self, known: impl Fn(&str) -> bool, now: Instant) {
+        for uid in self.pairs.pods() {
+            if !known(&uid) {
+                self.forget(&uid, now);
+            }
+        }
     }
 
     /// Removes the series whose pods went an hour before `now` or earlier and that carry no connection any more;

@@ -62,6 +62,7 @@ async fn hbone(pod: &Rc<Pod>, key: &Key) -> Result<Connection, Failure> {
         &pod.worker.hbone,
     )
     .await?;
+    connection.meter(pod.worker.dialled.clone());
     let metrics = &pod.worker.shared.metrics;
     metrics.connect[Direction::Outbound].observe(connection.timings().connect);
     metrics.tls_handshake[Direction::Outbound].observe(connection.timings().tls);

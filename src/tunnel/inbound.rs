@@ -85,7 +85,7 @@ async fn accept(
         .ok_or_else(|| Failure::new(Outcome::TlsFailed, "the peer has no certificate"))?;
     let identity = peer_identity(leaf).map_err(|error| Failure::new(Outcome::IdentityMismatch, error))?;
     let server = Server {
-        control: Control::default(),
+        control: Control::metered(pod.worker.accepted.clone()),
         chain,
     };
     Ok((

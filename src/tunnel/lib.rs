@@ -13,6 +13,7 @@ pub mod config;
 mod dial;
 mod inbound;
 mod live;
+mod meter;
 mod outbound;
 mod placement;
 mod plaintext;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_hbone::Settings;
+use adit_hbone::meter::Meter;
 use adit_mesh::eject::Ejector;
 use adit_mesh::registry::Store;
 use adit_mesh::route::Load;
@@ -18,6 +19,7 @@ use adit_telemetry::metrics::{Metrics, PairCache};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::meter;
 use crate::pod::{InstanceId, Pod};
 
 /// What all workers read.
@@ -46,6 +48,10 @@ pub struct Worker {
     pub random: RefCell<fastrand::Rng>,
     /// The counters of the pairs of workloads that this worker serves.
     pub pairs: RefCell<PairCache>,
+    /// Counts what happens on HBONE connections that we dial.
+    pub dialled: Rc<dyn Meter>,
+    /// Counts what happens on HBONE connections that peers dial.
+    pub accepted: Rc<dyn Meter>,
     /// What is known of endpoints.
     pub endpoints: Endpoints,
     /// The instances of pods that live here, those that drain included.
@@ -63,6 +69,8 @@ impl Worker {
             hbone: Rc::new(shared.config.hbone.clone()),
             random: RefCell::new(fastrand::Rng::new()),
             pairs: RefCell::new(shared.metrics.pair_cache()),
+            dialled: meter::of_clients(&shared.metrics),
+            accepted: meter::of_servers(&shared.metrics),
             endpoints: Endpoints::new(),
             pods: RefCell::default(),
             shared,

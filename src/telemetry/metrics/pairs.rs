@@ -180,6 +180,11 @@ impl Pairs {
         pair
     }
 
+    /// The pods that take part in series.
+    pub(super) fn pods(&self) -> Vec<Text> {
+        self.lock().by_pod.keys().cloned().collect()
+    }
+
     pub(super) fn forget(&self, uid: &str, now: Instant) {
         let mut table = self.lock();
         let Some(pod) = table.by_pod.remove(uid) else {

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use adit_mesh::authorize::{self, Verdict};
+use adit_mesh::authorize::{self, Refusal, Verdict};
+use adit_mesh::constants::HBONE_PORT;
 use adit_mesh::registry::Registry;
-use adit_mesh::route::{self, Choice, NoLoad, Route};
+use adit_mesh::route::{self, Authority, Choice, NoLoad, Route};
 use adit_mesh::{Identity, Workload};
 use adit_telemetry::server::router::{Request, Response, json, text};
 use http::StatusCode;
@@ -97,10 +98,19 @@ fn inbound(registry: &Registry, request: &Request) -> Result<Explained, String> 
         .ok_or_else(|| format!("destination={destination}: no workload has this address"))?;
     let policies = registry.policies_of(local);
     let (who, identity, ip) = client(registry, request)?;
+    let delivered = match &identity {
+        Some(_) => {
+            let socket = SocketAddr::new(destination.ip(), HBONE_PORT);
+            route::accept(registry, local, socket, &Authority::Address(destination))
+        }
+        None => route::accept_plaintext(registry, local, destination),
+    };
+    let delivery = delivered.map_err(|refusal| format!("destination={destination}: refused, {refusal}"))?;
     let connection = authorize::Connection {
         peer: identity.as_ref(),
         source: ip,
-        destination,
+        // With an application tunnel, policies are for the port that it leads to.
+        destination: delivery.authorized,
     };
     let verdict = authorize::decide(&policies, &connection);
     let shown = identity
@@ -134,7 +144,10 @@ fn client(registry: &Registry, request: &Request) -> Result<(String, Option<Iden
             Ok((name(&client), identity, ip))
         }
         Err(problem) => match request.parameter("source").map(str::parse::<IpAddr>) {
-            Some(Ok(ip)) => Ok((ip.to_string(), None, ip)),
+            Some(Ok(ip)) => {
+                let ip = ip.to_canonical();
+                Ok((ip.to_string(), None, ip))
+            }
             _ => Err(problem),
         },
     }
@@ -144,7 +157,9 @@ fn destination(request: &Request) -> Result<SocketAddr, String> {
     let text = request
         .parameter("destination")
         .ok_or("?destination=<ip:port> is missing")?;
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     text.parse()
+        .map(canonical)
         .map_err(|_| format!("destination={text}: an address and a port, as in 10.0.0.1:80 or [fd00::1]:80"))
 }
 
@@ -153,7 +168,7 @@ fn workload(registry: &Registry, request: &Request, parameter: &str) -> Result<A
     let text = request
         .parameter(parameter)
         .ok_or_else(|| format!("?{parameter}=<pod or ip> is missing"))?;
-    if let Ok(ip) = text.parse::<IpAddr>() {
+    if let Ok(ip) = text.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
         let network = &registry.node().network;
         let found = registry.workload_at(network, ip);
         return found
@@ -261,7 +276,31 @@ fn verdict_json(verdict: &Verdict) -> Value {
             (_, Some(refusal)) => refusal.rule(),
             _ => None,
         },
+        "nearestMiss": refusal.and_then(nearest_miss),
         "explanation": verdict.to_string(),
         "dryRun": verdict.dry_run.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
+}
+
+/// The rule that came closest to allowing, and each of its conditions that failed.
+fn nearest_miss(refusal: &Refusal) -> Option<Value> {
+    let Refusal::NotAllowed {
+        nearest: Some(nearest),
+        ..
+    } = refusal
+    else {
+        return None;
+    };
+    let misses = nearest.misses.iter().map(|miss| {
+        json!({
+            "field": miss.field.to_string(),
+            "wanted": miss.wanted,
+            "actual": miss.actual,
+        })
+    });
+    Some(json!({
+        "policy": nearest.policy.to_string(),
+        "rule": nearest.rule,
+        "misses": misses.collect::<Vec<_>>(),
+    }))
 }

@@ -41,6 +41,9 @@ pub(crate) async fn follow(
                 }
             }
             _ = period.tick() => {
+                let registry = shared.store.snapshot();
+                let known = |uid: &str| registry.workload(uid).is_some();
+                shared.metrics.forget_unless(known, Instant::now());
                 shared.metrics.expire(Instant::now());
             }
         }

@@ -1,7 +1,10 @@
 //! One stream: bytes both ways, half closes, resets.
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::rc::Rc;
 
+use adit_hbone::meter::{Level, Meter};
 use bytes::Bytes;
 use h2::Reason;
 use tokio::task::spawn_local;
@@ -9,7 +12,7 @@ use tokio::task::spawn_local;
 use crate::support::certificates::Ca;
 use crate::support::script::{self, DATA, END_STREAM, RST_STREAM};
 use crate::support::server::Server;
-use crate::support::{Client, pattern, read, read_all, read_some, run, settings, write};
+use crate::support::{Client, connect, dial, pattern, read, read_all, read_some, run, settings, write};
 
 #[test]
 fn megabytes_come_back_unchanged() {
@@ -43,6 +46,8 @@ fn a_sender_waits_for_a_receiver_that_does_not_take_and_is_counted_as_stalled() 
         let (server, mut streams) = Server::streams(&ledger, settings()).await;
         let client = Client::new(server.address, &web, &ledger, settings());
         let mut opened = client.open().await.expect("a stream");
+        let meter = Rc::new(Counts::default());
+        opened.connection.meter(meter.clone());
         let mut accepted = streams.recv().await.expect("a stream");
         let data = pattern(12 << 20);
         let sender = spawn_local({
@@ -66,6 +71,66 @@ fn a_sender_waits_for_a_receiver_that_does_not_take_and_is_counted_as_stalled() 
         accepted.finish().expect("finished");
         assert_eq!(sender.await.expect("a sender"), b"thanks");
         assert!(!opened.connection.is_saturated());
+        assert_eq!(meter.stalls.get(), opened.connection.stalls());
+    });
+}
+
+/// What a meter was told.
+#[derive(Default)]
+struct Counts {
+    connections: Cell<i64>,
+    streams: Cell<i64>,
+    opened: Cell<u64>,
+    stalls: Cell<u64>,
+}
+
+impl Meter for Counts {
+    fn connection_opened(&self) {
+        self.connections.set(self.connections.get() + 1);
+    }
+
+    fn connection_closed(&self) {
+        self.connections.set(self.connections.get() - 1);
+    }
+
+    fn stream_opened(&self) {
+        self.opened.set(self.opened.get() + 1);
+        self.streams.set(self.streams.get() + 1);
+    }
+
+    fn stream_closed(&self) {
+        self.streams.set(self.streams.get() - 1);
+    }
+
+    fn stalled(&self, _: Level) {
+        self.stalls.set(self.stalls.get() + 1);
+    }
+}
+
+#[test]
+fn a_meter_is_told_of_every_stream_and_of_the_end_once() {
+    run(async {
+        let ca = Ca::new();
+        let (web, ledger) = (ca.credentials("web"), ca.credentials("ledger"));
+        let mut server = Server::echo(&ledger, settings()).await;
+        let client = Client::new(server.address, &web, &ledger, settings());
+        let key = client.key.clone();
+        let connection = dial(key, web, &settings()).await.expect("a connection");
+        let meter = Rc::new(Counts::default());
+        connection.meter(meter.clone());
+        connection.meter(meter.clone());
+        assert_eq!(meter.connections.get(), 1);
+        let within = settings().deadlines.answer;
+        let (one, _) = connection.open(connect(), within).await.expect("a stream");
+        let (other, _) = connection.open(connect(), within).await.expect("a stream");
+        assert_eq!((meter.opened.get(), meter.streams.get()), (2, 2));
+        drop((one, other, connection));
+        assert_eq!((meter.opened.get(), meter.streams.get()), (2, 0));
+        server.ends.recv().await.expect("an end").expect("a regular one");
+        while Rc::strong_count(&meter) > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(meter.connections.get(), 0);
     });
 }
 
