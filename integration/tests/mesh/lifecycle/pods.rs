@@ -20,7 +20,9 @@ pub fn pods_come_and_go_under_load() -> anyhow::Result<()> {
     bed.add_pod("client", 0)?;
     bed.add_pod("server", 0)?;
     bed.configure()?;
-    let tunnel = bed.start_tunnel(0, &[])?;
+    // The tunnels to pods that have vanished go when their silence is noticed, long after their removal is.
+    let pings = [("ADIT_PING_INTERVAL", "3s"), ("ADIT_PING_TIMEOUT", "2s")];
+    let tunnel = bed.start_tunnel(0, &pings)?;
     bed.enrol(&["client", "server"])?;
     let address = bed.socket("server", HTTP_PORT)?;
     bed.call("client", address)?;
