@@ -38,6 +38,7 @@ pub struct Report {
     started: Instant,
     client: SocketAddr,
     called: Option<SocketAddr>,
+    /// Where the tunnel ends that carries the connection.
     hbone: Option<SocketAddr>,
     source: Option<Arc<Workload>>,
     source_identity: Option<Identity>,
@@ -246,7 +247,9 @@ impl Report {
 
     fn log(&self, outcome: Outcome, error: Option<&str>, forth: u64, back: u64) {
         let error = error.as_ref().map(|error| error as &dyn Display);
-        let hbone = self.hbone.as_ref().map(|address| address as &dyn Display);
+        // As ztunnel: where the TCP connection goes, and what the CONNECT in it asks for.
+        let asked = self.called.as_ref().filter(|_| self.hbone.is_some());
+        let hbone = asked.map(|address| address as &dyn Display);
         let trace = self.trace.map(|trace| format!("{:032x}", trace.trace));
         self.pod.worker.shared.access.write(&Record {
             source: Party {
@@ -255,7 +258,7 @@ impl Report {
                 identity: self.source_identity.as_ref(),
             },
             destination: Party {
-                address: self.called,
+                address: self.hbone.or(self.called),
                 workload: self.destination.as_deref(),
                 identity: self.destination_identity.as_ref(),
             },
