@@ -178,3 +178,28 @@ fn workers_are_reported_each() {
     );
     workers.join();
 }
+
+#[test]
+fn workloads_that_left_the_mesh_are_forgotten_and_their_series_go_an_hour_later() {
+    let metrics = metrics();
+    let workload = |name: &str| {
+        let uid = adit_mesh::Text::from(format!("Kubernetes//Pod/bank/{name}"));
+        let domain = adit_mesh::TrustDomain::default();
+        let made = adit_mesh::Workload::new(uid, name.into(), domain, "bank".into(), name.into());
+        Some(Arc::new(made.expect("valid names")))
+    };
+    for source in ["web", "intruder"] {
+        metrics.pair(&Connection {
+            direction: Direction::Outbound,
+            security: SecurityPolicy::MutualTls,
+            source: workload(source),
+            source_identity: None,
+            destination: workload("ledger"),
+            service: None,
+        });
+    }
+    let now = Instant::now();
+    metrics.forget_unless(|uid| !uid.ends_with("intruder"), now);
+    assert_eq!(metrics.expire(now), 0);
+    assert_eq!(metrics.expire(now + pairs::KEPT_AFTER_PODS_ARE_GONE), 1);
+}
