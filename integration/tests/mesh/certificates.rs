@@ -24,6 +24,9 @@ const EVIL: &str = "spiffe://evil.example/ns/bank/sa/client";
 /// A workload of a mesh that the tunnels are told to trust.
 const PARTNER: &str = "spiffe://partner.example/ns/bank/sa/client";
 
+/// What a peer is refused with, and part of the reason; `None` if it is not.
+type Refusal = Option<(Outcome, &'static str)>;
+
 /// Two nodes with a tunnel each, told of an alias and of a revocation list; `client` and `server` are enrolled.
 struct Stage {
     bed: Bed,
@@ -187,7 +190,7 @@ pub fn a_server_without_a_proper_certificate_is_refused() -> anyhow::Result<()> 
     let (ca, foreign) = (&stage.ca, Ca::open("foreign-ca")?);
     let revoked = ca.peer(&spiffe("revoked"))?;
     stage.revoke(&[revoked.serial()])?;
-    let peers: [(&str, Arc<Credentials>, Option<(Outcome, &str)>); 7] = [
+    let peers: [(&str, Arc<Credentials>, Refusal); 7] = [
         ("proper", ca.peer(&spiffe("proper"))?, None),
         (
             "other",

@@ -10,8 +10,11 @@ use adit_integration::harness::document::replace;
 use adit_mesh::constants::{HBONE_PORT, METRICS_PORT};
 use anyhow::{Context, ensure};
 
+/// Variables and their values.
+type Settings = &'static [(&'static str, &'static str)];
+
 /// Settings with which nothing can start, and what the tunnel has to say about each.
-const WRONG: &[(&[(&str, &str)], &[&str])] = &[
+const WRONG: &[(Settings, &[&str])] = &[
     (
         &[("LOCAL_XDS_PATH", "")],
         &["LOCAL_XDS_PATH", "--local-xds-path", "is not set"],
