@@ -13,9 +13,13 @@ pub mod agents;
 pub mod bed;
 pub mod credentials;
 pub mod document;
+pub mod pair;
+pub mod plain;
 mod runner;
 pub mod scripted;
 pub mod tunnels;
+pub mod watch;
+pub mod waypoint;
 
 /// A scenario: it fails by an error or by a panic.
 #[derive(Clone, Copy, Debug)]

@@ -90,9 +90,14 @@ struct Played {
 /// No scenario could be started.
 pub fn run(scenarios: &[Scenario]) -> anyhow::Result<ExitCode> {
     let selection = Selection::parse();
-    let selected: Vec<_> = scenarios.iter().filter(|scenario| selection.takes(scenario)).collect();
+    let selected: Vec<_> = scenarios
+        .iter()
+        .filter(|scenario| selection.takes(scenario))
+        .collect();
     if selection.list {
-        selected.iter().for_each(|scenario| println!("{}: test", scenario.name));
+        selected
+            .iter()
+            .for_each(|scenario| println!("{}: test", scenario.name));
         return Ok(ExitCode::SUCCESS);
     }
     println!("\nrunning {} tests", selected.len());
@@ -114,7 +119,11 @@ pub fn run(scenarios: &[Scenario]) -> anyhow::Result<ExitCode> {
         scenarios.len() - selected.len(),
         started.elapsed().as_secs_f64(),
     );
-    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn play_all(selected: &[&Scenario], selection: &Selection) -> Vec<Played> {
@@ -202,7 +211,7 @@ fn text(output: &mut File) -> String {
 pub fn play(scenario: &Scenario) -> ExitCode {
     let failed = match catch_unwind(AssertUnwindSafe(scenario.play)) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
-        Ok(Err(error)) => format!("{error:?}"),
+        Ok(Err(error)) => format!("{error:#}"),
         Err(_) => "it panicked".to_owned(),
     };
     eprintln!("{failed}\n{}", logs(Path::new(host::DIRECTORY)));
@@ -211,8 +220,14 @@ pub fn play(scenario: &Scenario) -> ExitCode {
 
 /// The end of every log in a folder.
 fn logs(folder: &Path) -> String {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|is| is == "log")).collect();
+    let files = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let mut files: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|is| is == "log"))
+        .collect();
     files.sort();
     let mut all = String::new();
     for file in files {

@@ -6,13 +6,80 @@ use adit_integration::harness::{self, Scenario};
 use adit_integration::scenarios;
 
 mod certificates;
+mod ends;
+mod families;
+mod hbone;
 mod lifecycle;
+mod malicious;
 mod outcomes;
+mod policy;
+mod routing;
 mod sources;
 mod stalls;
 mod traffic;
+mod waypoints;
 
-const TRAFFIC: &[Scenario] = scenarios![traffic::pods_of_one_node_talk];
+const TRAFFIC: &[Scenario] = scenarios![
+    traffic::pods_of_one_node_talk_encrypted,
+    traffic::pods_of_two_nodes_talk_encrypted,
+    traffic::a_captured_client_reaches_servers_outside_of_the_mesh,
+    traffic::an_uncaptured_client_reaches_a_pod_of_the_mesh,
+    traffic::two_hundred_connections_live_at_once,
+    traffic::a_pod_calls_itself,
+];
+
+const ENDS: &[Scenario] = scenarios![
+    ends::each_side_may_finish_first,
+    ends::a_reset_of_one_side_reaches_the_other,
+    ends::a_lot_of_bytes_arrive_as_they_were_sent,
+];
+
+const ROUTING: &[Scenario] = scenarios![
+    routing::a_service_is_spread_over_two_nodes,
+    routing::a_named_port_is_each_endpoints_own,
+    routing::a_port_that_a_service_does_not_have_is_refused,
+    routing::a_pod_that_is_called_by_its_address_answers_itself,
+    routing::a_service_of_a_range_takes_all_its_addresses,
+    routing::a_passthrough_service_is_left_alone,
+    routing::a_service_of_one_namespace_is_hidden_from_others,
+    routing::an_unhealthy_endpoint_is_left_out_unless_all_are_allowed,
+    routing::failover_prefers_what_is_near_and_strict_demands_it,
+    routing::a_refused_endpoint_costs_no_request_and_is_ejected,
+];
+
+const WAYPOINTS: &[Scenario] = scenarios![
+    waypoints::a_workload_is_reached_through_its_waypoint,
+    waypoints::a_service_is_reached_through_its_waypoint,
+    waypoints::weighted_waypoints_share,
+    waypoints::without_its_waypoint_a_service_is_refused,
+    waypoints::a_waypoint_behind_a_tunnel_gets_plain_bytes,
+    waypoints::a_waypoint_behind_a_tunnel_is_told_of_the_client,
+];
+
+const HBONE: &[Scenario] = scenarios![
+    hbone::a_pod_is_asked_for_by_address_and_by_its_services_name,
+    hbone::what_is_not_this_pod_is_refused,
+    hbone::what_is_not_a_connect_is_refused,
+];
+
+const POLICY: &[Scenario] = scenarios![
+    policy::each_kind_of_condition_decides,
+    policy::a_refusal_names_the_policy,
+    policy::a_dry_run_is_not_obeyed_and_a_missing_policy_is,
+    policy::a_change_cuts_the_connections_that_it_forbids,
+    policy::strictness_refuses_plaintext,
+];
+
+const FAMILIES: &[Scenario] = scenarios![
+    families::pods_talk_over_ipv6,
+    families::a_service_of_both_families_is_reached_by_each,
+    families::a_pod_without_ipv6_is_served,
+];
+
+const MALICIOUS: &[Scenario] = scenarios![
+    malicious::a_pod_cannot_call_the_tunnels_ports,
+    malicious::a_stranger_cannot_call_the_tunnels_ports,
+];
 
 const CERTIFICATES: &[Scenario] = scenarios![
     certificates::a_client_without_a_proper_certificate_is_refused,
@@ -65,6 +132,6 @@ const STALLS: &[Scenario] = scenarios![
 ];
 
 fn main() -> ExitCode {
-    let suites = [TRAFFIC, CERTIFICATES, LIFECYCLE, OUTCOMES, SOURCES, STALLS];
+    let suites = [TRAFFIC, ENDS, ROUTING, WAYPOINTS, HBONE, POLICY, FAMILIES, MALICIOUS, CERTIFICATES, LIFECYCLE, OUTCOMES, SOURCES, STALLS];
     harness::main(&suites.concat())
 }
