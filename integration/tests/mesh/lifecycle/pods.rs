@@ -3,9 +3,11 @@
 use adit::lab::apps::{ECHO_PORT, HTTP_PORT};
 use adit::lab::host;
 use adit::lab::observe;
+use adit::lab::session::Session;
 use adit::lab::traffic::Traffic;
 use adit_integration::harness::agents::Agent;
 use adit_integration::harness::bed::Bed;
+use adit_integration::harness::tunnels::Tunnel;
 use adit_net::link;
 use anyhow::ensure;
 
@@ -26,32 +28,11 @@ pub fn pods_come_and_go_under_load() -> anyhow::Result<()> {
     bed.enrol(&["client", "server"])?;
     let address = bed.socket("server", HTTP_PORT)?;
     bed.call("client", address)?;
-    let (descriptors, memory) = (tunnel.descriptors()?, bed.mesh.workloads.len());
+    let descriptors = tunnel.descriptors()?;
     let traffic = Traffic::start(bed.namespace("client")?, address, 2)?;
     let mut sessions = Vec::new();
     for number in 0..PODS {
-        let name = format!("guest-{number}");
-        bed.add_pod(&name, 0)?;
-        bed.apply(&[&tunnel])?;
-        bed.enrol(&[&name])?;
-        let (http, echo) = (bed.socket(&name, HTTP_PORT)?, bed.socket(&name, ECHO_PORT)?);
-        ensure!(
-            bed.call("client", http)? == name,
-            "somebody else answered for {name}"
-        );
-        sessions.push(bed.session("client", echo)?);
-        let mark = tunnel.mark()?;
-        link::remove(bed.namespace(&name)?, "eth0")?;
-        bed.world.release(&name)?;
-        let fields = [
-            ("outcome", "pod_gone"),
-            ("dst.workload", name.as_str()),
-            ("direction", "inbound"),
-        ];
-        tunnel.access(mark, &fields)?;
-        tunnel.line(mark, &["pod removed", &name])?;
-        bed.mesh.workloads.truncate(memory);
-        bed.apply(&[&tunnel])?;
+        sessions.push(come_and_go(&mut bed, &tunnel, &format!("guest-{number}"))?);
     }
     drop(sessions);
     let tally = traffic.stop();
@@ -61,6 +42,40 @@ pub fn pods_come_and_go_under_load() -> anyhow::Result<()> {
         "only {} requests in so much time",
         tally.answers()
     );
+    nothing_is_left(&tunnel)?;
+    observe::eventually("descriptors of pods that have gone to be closed", || {
+        Ok((tunnel.descriptors()? <= descriptors + SLACK).then_some(()))
+    })
+}
+
+/// A pod is made, called, and deleted in the middle of a connection; the connection's other end.
+fn come_and_go(bed: &mut Bed, tunnel: &Tunnel, name: &str) -> anyhow::Result<Session> {
+    bed.add_pod(name, 0)?;
+    bed.apply(&[tunnel])?;
+    bed.enrol(&[name])?;
+    let (http, echo) = (bed.socket(name, HTTP_PORT)?, bed.socket(name, ECHO_PORT)?);
+    ensure!(
+        bed.call("client", http)? == name,
+        "somebody else answered for {name}"
+    );
+    let session = bed.session("client", echo)?;
+    let mark = tunnel.mark()?;
+    link::remove(bed.namespace(name)?, "eth0")?;
+    bed.world.release(name)?;
+    let fields = [
+        ("outcome", "pod_gone"),
+        ("dst.workload", name),
+        ("direction", "inbound"),
+    ];
+    tunnel.access(mark, &fields)?;
+    tunnel.line(mark, &["pod removed", name])?;
+    bed.mesh.workloads.retain(|workload| workload["name"] != name);
+    bed.apply(&[tunnel])?;
+    Ok(session)
+}
+
+/// Two pods are served as before, and of the others nothing is to be seen.
+fn nothing_is_left(tunnel: &Tunnel) -> anyhow::Result<()> {
     let metrics = tunnel.metrics()?;
     let count = |name: &str| metrics.sum(name, &[]);
     ensure!(
@@ -84,9 +99,7 @@ pub fn pods_come_and_go_under_load() -> anyhow::Result<()> {
         "{}",
         dump["workloadState"]
     );
-    observe::eventually("descriptors of pods that have gone to be closed", || {
-        Ok((tunnel.descriptors()? <= descriptors + SLACK).then_some(()))
-    })
+    Ok(())
 }
 
 /// A pod whose interface is gone cannot say goodbye: its peers notice that it does not answer.

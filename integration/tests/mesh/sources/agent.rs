@@ -1,6 +1,6 @@
 //! The node agent is lost, comes back, and talks nonsense.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -129,32 +129,65 @@ pub fn a_malformed_message_costs_its_connection_and_nothing_else() -> anyhow::Re
     let traffic = Traffic::start(bed.namespace("client")?, address, 1)?;
     let mut connection = settle(&agent, &pods)?;
     let descriptors = tunnel.descriptors()?;
-    let namespace = bed.namespace("other")?.as_fd().as_raw_fd();
     let not_a_namespace = std::fs::File::open("/dev/null")?;
+    let malformed = malformed(bed.world.pod("other")?);
+    for _ in 0..3 {
+        for (packet, fds, says) in &malformed {
+            let mark = tunnel.mark()?;
+            connection.send(packet, fds)?;
+            connection.wait_closed().with_context(|| (*says).to_owned())?;
+            drop(connection);
+            tunnel.line(mark, &["malformed message", says])?;
+            connection = settle(&agent, &pods)?;
+        }
+    }
+    connection.send(
+        &request(Payload::Add(add_of(bed.world.pod("other")?))),
+        &[not_a_namespace.as_raw_fd()],
+    )?;
+    let answer = connection.receive()?.context("no answer")?;
+    ensure!(
+        String::from_utf8_lossy(&answer).contains("namespace"),
+        "it answers {answer:?}"
+    );
+    ensure!(
+        connection.is_quiet(Duration::from_millis(50))?,
+        "a pod that cannot be served costs the connection"
+    );
+    ensure!(tunnel.is_running()?, "the tunnel has ended");
+    let tally = traffic.stop();
+    ensure!(
+        tally.answers() > 0 && tally.failures() == 0,
+        "requests failed: {tally:?}"
+    );
+    adit::lab::observe::eventually("descriptors of malformed messages to be closed", || {
+        Ok((tunnel.descriptors()? <= descriptors + 4).then_some(()))
+    })
+}
+
+/// Packets, the descriptors that go with them, and part of what the tunnel says about them.
+fn malformed(pod: &Pod) -> [(Vec<u8>, Vec<RawFd>, &'static str); 9] {
+    let namespace = pod.namespace().as_fd().as_raw_fd();
     let no_info = AddWorkload {
         uid: "x".into(),
         workload_info: None,
     };
-    let malformed: [(Vec<u8>, Vec<i32>, &str); 9] = [
+    [
         (b"\xff\xff\xff\xff".to_vec(), vec![], "not a WorkloadRequest"),
         (vec![0x42; 1500], vec![], "longer than 1024 bytes"),
-        (
-            request(Payload::Add(add_of(bed.world.pod("other")?))),
-            vec![],
-            "no network namespace",
-        ),
+        (request(Payload::Add(add_of(pod))), vec![], "no network namespace"),
         (
             request(Payload::Add(no_info)),
             vec![namespace],
             "no workload_info",
         ),
         (
-            request(Payload::Add(add_of(bed.world.pod("other")?))),
+            request(Payload::Add(add_of(pod))),
             vec![namespace; 2],
             "2 file descriptors",
         ),
         (
-            request(Payload::Add(add_of(bed.world.pod("other")?))),
+            request(Payload::Add(add_of(pod))),
             vec![namespace; 30],
             "descriptor",
         ),
@@ -173,40 +206,7 @@ pub fn a_malformed_message_costs_its_connection_and_nothing_else() -> anyhow::Re
             vec![],
             "after snapshot_sent",
         ),
-    ];
-    for _ in 0..3 {
-        for (packet, fds, says) in &malformed {
-            let mark = tunnel.mark()?;
-            connection.send(packet, fds)?;
-            connection.wait_closed().with_context(|| (*says).to_owned())?;
-            drop(connection);
-            tunnel.line(mark, &["malformed message", says])?;
-            connection = settle(&agent, &pods)?;
-        }
-    }
-    let mark = tunnel.mark()?;
-    connection.send(
-        &request(Payload::Add(add_of(bed.world.pod("other")?))),
-        &[not_a_namespace.as_raw_fd()],
-    )?;
-    let answer = connection.receive()?.context("no answer")?;
-    ensure!(
-        String::from_utf8_lossy(&answer).contains("namespace"),
-        "it answers {answer:?}"
-    );
-    ensure!(
-        connection.is_quiet(Duration::from_millis(50))?,
-        "a pod that cannot be served costs the connection"
-    );
-    ensure!(tunnel.is_running()?, "the tunnel has ended: {:?}", mark);
-    let tally = traffic.stop();
-    ensure!(
-        tally.answers() > 0 && tally.failures() == 0,
-        "requests failed: {tally:?}"
-    );
-    adit::lab::observe::eventually("descriptors of malformed messages to be closed", || {
-        Ok((tunnel.descriptors()? <= descriptors + 4).then_some(()))
-    })
+    ]
 }
 
 /// Accepts the tunnel, and sends it these pods as a whole snapshot.

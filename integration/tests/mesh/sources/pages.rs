@@ -80,20 +80,31 @@ fn dump(dump: &Value) -> anyhow::Result<()> {
         "{}",
         policies[0]
     );
-    for certificate in list("certificates", 2)? {
-        ensure!(certificate["state"] == "Available", "{certificate}");
-        for key in ["pem", "serialNumber", "validFrom", "expirationTime"] {
+    list("certificates", 2)?.iter().try_for_each(certificate)?;
+    connections(&dump["workloadState"]["uid-of-bank-server"])?;
+    ensure!(
+        dump["version"].is_object() && dump["config"]["localNode"] == "node-1",
+        "{}",
+        dump["config"]
+    );
+    ensure!(!dump.to_string().contains("PRIVATE"), "a key in the dump");
+    Ok(())
+}
+
+fn certificate(certificate: &Value) -> anyhow::Result<()> {
+    ensure!(certificate["state"] == "Available", "{certificate}");
+    for key in ["pem", "serialNumber", "validFrom", "expirationTime"] {
+        for of in ["certChain", "rootCerts"] {
             ensure!(
-                certificate["certChain"][0][key].is_string(),
-                "no {key} in {certificate}"
-            );
-            ensure!(
-                certificate["rootCerts"][0][key].is_string(),
-                "no {key} of a root in {certificate}"
+                certificate[of][0][key].is_string(),
+                "no {key} of {of} in {certificate}"
             );
         }
     }
-    let server = &dump["workloadState"]["uid-of-bank-server"];
+    Ok(())
+}
+
+fn connections(server: &Value) -> anyhow::Result<()> {
     ensure!(
         server["state"] == "Up" && server["info"]["serviceAccount"] == "server",
         "{server}"
@@ -106,12 +117,6 @@ fn dump(dump: &Value) -> anyhow::Result<()> {
     for key in ["src", "originalDst", "actualDst"] {
         ensure!(inbound[key].is_string(), "no {key} in {inbound}");
     }
-    ensure!(
-        dump["version"].is_object() && dump["config"]["localNode"] == "node-1",
-        "{}",
-        dump["config"]
-    );
-    ensure!(!dump.to_string().contains("PRIVATE"), "a key in the dump");
     Ok(())
 }
 
