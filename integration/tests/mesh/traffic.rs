@@ -128,13 +128,8 @@ pub fn pods_of_two_nodes_talk_encrypted() -> anyhow::Result<()> {
             ("dst.hbone_addr", &server.to_string()),
         ],
     )?;
-    let sent = [
-        ("reporter", "destination"),
-        ("source_workload", "client"),
-        ("destination_workload", "server"),
-    ];
-    to.risen("istio_tcp_sent_bytes_total", &sent, 20)?;
-    to.risen("istio_tcp_received_bytes_total", &sent, 20)
+    to.risen("istio_tcp_sent_bytes_total", DESTINATION, 20)?;
+    to.risen("istio_tcp_received_bytes_total", DESTINATION, 20)
 }
 
 /// A pod of the mesh calls one that is known and has no tunnel, and one that is not known: both in plaintext.
