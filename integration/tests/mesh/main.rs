@@ -9,6 +9,7 @@ mod certificates;
 mod ends;
 mod families;
 mod hbone;
+mod lab;
 mod lifecycle;
 mod malicious;
 mod outcomes;
@@ -18,6 +19,8 @@ mod sources;
 mod stalls;
 mod traffic;
 mod waypoints;
+
+const LAB: &[Scenario] = scenarios![lab::every_step_of_the_tour_is_proved];
 
 const TRAFFIC: &[Scenario] = scenarios![
     traffic::pods_of_one_node_talk_encrypted,
@@ -132,6 +135,21 @@ const STALLS: &[Scenario] = scenarios![
 ];
 
 fn main() -> ExitCode {
-    let suites = [TRAFFIC, ENDS, ROUTING, WAYPOINTS, HBONE, POLICY, FAMILIES, MALICIOUS, CERTIFICATES, LIFECYCLE, OUTCOMES, SOURCES, STALLS];
+    let suites = [
+        TRAFFIC,
+        ENDS,
+        ROUTING,
+        WAYPOINTS,
+        HBONE,
+        POLICY,
+        FAMILIES,
+        MALICIOUS,
+        CERTIFICATES,
+        LIFECYCLE,
+        OUTCOMES,
+        SOURCES,
+        STALLS,
+        LAB,
+    ];
     harness::main(&suites.concat())
 }
