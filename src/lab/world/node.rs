@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_net::{Namespace, policy_routing, rules};
+use adit_net::{Namespace, policy_routing, rules, socket};
 use adit_zds::WorkloadInfo;
 use adit_zds::server::{Delivery, Pod as EnrolledPod};
 use anyhow::{Context, bail};
@@ -83,9 +83,10 @@ impl Agent {
             Delivery::Deferred => bail!("no tunnel has answered"),
         }
         // After the tunnel serves it: otherwise there would be a moment without connectivity.
-        policy_routing::apply(pod.namespace(), pod.attachment.addresses.v6.is_some())?;
-        rules::apply(pod.namespace(), &rules_of(pod))?;
-        match rules::verify(pod.namespace(), &rules_of(pod))? {
+        let rules = rules_of(pod)?;
+        policy_routing::apply(pod.namespace(), rules.ipv6)?;
+        rules::apply(pod.namespace(), &rules)?;
+        match rules::verify(pod.namespace(), &rules)? {
             rules::Verified::Exact => Ok(()),
             found => bail!("the pod's rules are not what was written: {found:?}"),
         }
@@ -99,11 +100,14 @@ impl Agent {
     }
 }
 
-fn rules_of(pod: &Pod) -> rules::Options {
-    rules::Options {
-        ipv6: pod.attachment.addresses.v6.is_some(),
+/// A pod may have turned IPv6 off although its node has it.
+fn rules_of(pod: &Pod) -> anyhow::Result<rules::Options> {
+    let ipv6 = socket::ipv6_available(Some(pod.namespace()))
+        .with_context(|| format!("cannot tell whether {} has IPv6", pod.spec.name))?;
+    Ok(rules::Options {
+        ipv6,
         ..rules::Options::default()
-    }
+    })
 }
 
 /// A tunnel, in its own pod.
