@@ -31,14 +31,20 @@ pub fn as_root<F: FnOnce()>(test: F) {
         .split_once("::")
         .expect("a test's path begins with its crate")
         .1;
-    let status = Command::new("unshare")
+    // Kept back unless it fails: what it prints is not the result of this run of tests.
+    let played = Command::new("unshare")
         .args(["--user", "--map-root-user", "--net", "--mount"])
         .arg(std::env::current_exe().expect("a test runs from a file"))
         .args(["--exact", name, "--nocapture"])
         .env(INSIDE, "1")
-        .status()
+        .output()
         .expect("the program unshare is needed (package util-linux)");
-    assert!(status.success(), "{name} failed inside the user namespace");
+    assert!(
+        played.status.success(),
+        "{name} failed inside the user namespace:\n{}{}",
+        String::from_utf8_lossy(&played.stdout),
+        String::from_utf8_lossy(&played.stderr)
+    );
 }
 
 /// A new namespace with its loopback device up.
