@@ -1,5 +1,6 @@
 //! What Istio's node agent, its tunnel and we must agree upon, because a pod may be enrolled by one and served by the
-//! other: packet marks, the address of the kubelet's probes, and where policy routing finds the way back.
+//! other: packet marks, the address of the kubelet's probes, and where policy routing finds the way back. (The ports are
+//! in [`adit_mesh::constants`].)
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -25,15 +26,3 @@ pub const REPLY_TABLE: u32 = 100;
 
 /// The priority of the routing rule that leads to [`REPLY_TABLE`]: just before the main table (32766).
 pub const REPLY_RULE_PRIORITY: u32 = 32764;
-
-/// Where the tunnel takes a pod's outgoing connections.
-pub const OUTBOUND_PORT: u16 = 15001;
-
-/// Where the tunnel takes plaintext that comes to a pod.
-pub const INBOUND_PLAINTEXT_PORT: u16 = 15006;
-
-/// Where the tunnel takes HBONE that comes to a pod; never redirected.
-pub const INBOUND_HBONE_PORT: u16 = 15008;
-
-/// Where the tunnel answers a pod's DNS queries.
-pub const DNS_PORT: u16 = 15053;

@@ -18,7 +18,8 @@ use std::collections::BTreeSet;
 use nix::errno::Errno;
 use thiserror::Error;
 
-use crate::constants::{DNS_PORT, INBOUND_HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT};
+use adit_mesh::constants::{DNS_PORT, HBONE_PORT, OUTBOUND_PORT, PLAINTEXT_PORT};
+
 use crate::namespace::Namespace;
 
 /// What the rules of a pod depend on.
@@ -65,8 +66,8 @@ impl Default for Ports {
     fn default() -> Self {
         Self {
             outbound: OUTBOUND_PORT,
-            inbound_plaintext: INBOUND_PLAINTEXT_PORT,
-            inbound_hbone: INBOUND_HBONE_PORT,
+            inbound_plaintext: PLAINTEXT_PORT,
+            inbound_hbone: HBONE_PORT,
             dns: DNS_PORT,
         }
     }
