@@ -186,7 +186,8 @@ impl Report {
     }
 
     /// The connection is established.
-    pub fn open(self, connection: &Rc<Connection>) -> Opened {
+    pub fn open(mut self, connection: &Rc<Connection>) -> Opened {
+        self.attribute();
         let pair = self.pair();
         pair.opened();
         let metrics = &self.pod.worker.shared.metrics;
@@ -213,36 +214,45 @@ impl Report {
     }
 
     fn pair(&self) -> Arc<PairMetrics> {
-        let mut attribution = self.attribution();
-        attribution.complete(self);
+        let labels = self.labels();
         let worker = &self.pod.worker;
         match worker.pairs.try_borrow_mut() {
-            Ok(mut pairs) => pairs.pair(&attribution.0),
+            Ok(mut pairs) => pairs.pair(&labels),
             // Only while a panic unwinds through the cache.
-            Err(_) => worker.shared.metrics.pair(&attribution.0),
+            Err(_) => worker.shared.metrics.pair(&labels),
         }
     }
 
-    /// Names the client as far as the registry knows it.
-    fn attribute(&mut self) {
-        let mut attribution = self.attribution();
-        attribution.complete(self);
-        self.source = attribution.0.source;
-    }
-
-    fn attribution(&self) -> Attribution {
+    fn labels(&self) -> Labels {
         let security = match (&self.source_identity, self.hbone) {
             (Some(_), Some(_)) => SecurityPolicy::MutualTls,
             _ => SecurityPolicy::Unknown,
         };
-        Attribution(Labels {
+        Labels {
             direction: self.direction.reported(),
             security,
             source: self.source.clone(),
             source_identity: self.source_identity.clone(),
             destination: self.destination.clone(),
             service: self.service.clone(),
-        })
+        }
+    }
+
+    /// Names the client of an inbound connection, once, so that its metrics and its log line name the same. It is
+    /// looked up by its address, and only a workload whose identity is the one that the peer proved is believed; a
+    /// peer that is not in the registry is described by its own words.
+    fn attribute(&mut self) {
+        if self.direction == Direction::Outbound || self.source.is_some() {
+            return;
+        }
+        let registry = self.pod.worker.shared.store.load();
+        let network = &registry.node().network;
+        let found = registry.workload_at(network, self.client.ip());
+        let proved = self.source_identity.as_ref();
+        self.source = found
+            .filter(|workload| proved.is_none_or(|proved| *proved == workload.identity))
+            .cloned()
+            .or_else(|| claimed(self));
     }
 
     fn log(&self, outcome: Outcome, error: Option<&str>, forth: u64, back: u64) {
@@ -285,30 +295,6 @@ impl Drop for Report {
 
 /// Why a connection ended whose task did not end it.
 const ABANDONED: &str = "the task that served the connection was ended";
-
-struct Attribution(Labels);
-
-impl Attribution {
-    /// Looks the client of an inbound connection up by its address. Only a workload whose identity is the one that
-    /// the peer proved is believed; a peer that is not in the registry is described by its own words.
-    fn complete(&mut self, report: &Report) {
-        if report.direction == Direction::Outbound || self.0.source.is_some() {
-            return;
-        }
-        let registry = report.pod.worker.shared.store.load();
-        let network = &registry.node().network;
-        let found = registry.workload_at(network, report.client.ip());
-        self.0.source = found
-            .filter(|workload| {
-                report
-                    .source_identity
-                    .as_ref()
-                    .is_none_or(|proved| *proved == workload.identity)
-            })
-            .cloned()
-            .or_else(|| claimed(report));
-    }
-}
 
 /// The workload that a peer says it is, with the identity that it proved.
 fn claimed(report: &Report) -> Option<Arc<Workload>> {
@@ -373,7 +359,6 @@ impl Opened {
         if outcome == Outcome::CertificateRevoked {
             metrics.revoked[direction].inc();
         }
-        report.attribute();
         let detail = detail.filter(|_| !outcome.is_success());
         let counters = &self.connection.counters;
         report.log(outcome, detail, counters.forth.get(), counters.back.get());
