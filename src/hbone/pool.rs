@@ -73,8 +73,8 @@ struct Inner {
 /// Which connection will do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// One with room. A connection that waits for the peer's window, or has as many streams as we want on one, only
-    /// once there may be no further one.
+    /// One with room. A connection that waits for the peer's window only once a further one would not help, and one
+    /// that has as many streams as we want on one only once there may be no further one.
     Room,
     /// Any that lives.
     Anything,
@@ -220,16 +220,22 @@ impl Pool {
         let peer = peers.get_mut(key)?;
         peer.connections.retain(|held| !held.connection.is_closing());
         let settings = &self.0.settings;
-        let at_limit = peer.connections.len() >= settings.connections_per_peer;
+        let count = peer.connections.len();
+        let anything = need == Need::Anything || count >= settings.connections_per_peer;
+        let saturated_too = count >= settings.connections_for_speed;
         let usable = |connection: &Connection| {
             let room = connection.streams() < settings.streams_per_connection.min(connection.stream_limit());
-            need == Need::Anything || at_limit || (room && !connection.is_saturated())
+            anything || (room && (saturated_too || !connection.is_saturated()))
         };
         let held = peer
             .connections
             .iter_mut()
             .filter(|held| usable(&held.connection))
-            .min_by_key(|held| (held.connection.is_saturated(), held.connection.streams()))?;
+            .min_by_key(|held| {
+                // One that is full would make the stream wait; one that is saturated only slows it.
+                let full = held.connection.streams() >= held.connection.stream_limit();
+                (full, held.connection.is_saturated(), held.connection.streams())
+            })?;
         held.unused_since = None;
         Some(held.connection.clone())
     }

@@ -42,8 +42,12 @@ pub struct Settings {
     pub client_header_list: u32,
     /// Streams on one connection after which the pool opens another.
     pub streams_per_connection: usize,
-    /// Connections to one peer at most; beyond, streams share them.
+    /// Connections to one peer at most; beyond, streams share them, and wait where the peer takes no more. Room for
+    /// 25,600 streams between two pods, as a gateway with one busy backend may have, for 8 MB at either end.
     pub connections_per_peer: usize,
+    /// Connections to one peer that are opened because streams on the others wait for its window; more are opened only
+    /// where all are full. What eight windows do not carry is not the windows' fault.
+    pub connections_for_speed: usize,
     /// How long a connection without streams is kept for the next one.
     pub idle_timeout: Duration,
     /// How long nothing must have arrived before a PING asks whether the peer is there.
@@ -70,7 +74,8 @@ impl Default for Settings {
             server_header_list: 64 << 10,
             client_header_list: 16 << 10,
             streams_per_connection: 100,
-            connections_per_peer: 8,
+            connections_per_peer: 256,
+            connections_for_speed: 8,
             idle_timeout: Duration::from_secs(300),
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(20),

@@ -191,7 +191,8 @@ pub struct HboneArgs {
         hide_env_values = true
     )]
     pub pool_max_streams_per_connection: Option<String>,
-    /// Connections to one peer at most; beyond, streams share them [default: 8, one a core that is worth it]
+    /// Connections to one peer at most; beyond, streams share them. Bandwidth alone opens no more than 8
+    /// [default: 256, room for 25600 streams between two pods]
     #[arg(
         long,
         env = "ADIT_POOL_MAX_CONNECTIONS_PER_PEER",

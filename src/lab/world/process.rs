@@ -29,7 +29,10 @@ pub struct Process {
 impl Process {
     /// Starts a program with nothing in its environment but `environment` and what it takes to find other programs. Its
     /// output is added to a file in the lab's folder.
-    pub(super) fn start(
+    ///
+    /// # Errors
+    /// The file cannot be written, or the program cannot be started.
+    pub fn start(
         name: &str,
         namespace: &Namespace,
         program: &Path,

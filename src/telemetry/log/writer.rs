@@ -2,7 +2,9 @@
 //!
 //! A destination that is slow (a full pipe, a disk) must not slow traffic, so what does not fit into a bounded buffer
 //! is dropped and counted; `adit_log_lines_dropped_total` says so, and so does a line once there is room again.
-//! Everything that waits is written at once: under load one write carries hundreds of lines.
+//! Everything that waits is written at once, and after a write the thread rests for a moment while the next lines gather:
+//! a line after a pause goes out at once, and under load one write carries hundreds. Waking the thread for each line cost
+//! more than the line (a wake-up, two task switches and a write for every connection).
 //!
 //! Threads append to one of several buffers, each its own as far as possible, so that workers do not meet at a lock.
 //! Lines of one thread keep their order; between threads the timestamps tell.
@@ -20,6 +22,8 @@ use super::format::{Format, Line};
 pub const CAPACITY: usize = 8 << 20;
 /// Enough that few workers share one.
 const BUFFERS: usize = 32;
+/// How long lines gather after a write: a hundred wake-ups a second at most, and nobody who reads along notices.
+const GATHER: Duration = Duration::from_millis(10);
 /// A buffer that grew larger in a burst is given back.
 const KEPT: usize = 64 << 10;
 /// How long the end of the process waits for a destination that does not take the rest.
@@ -40,6 +44,8 @@ struct Shared {
     waiting: AtomicUsize,
     dropped: AtomicU64,
     closing: AtomicBool,
+    /// The writer thread sleeps until it is woken.
+    asleep: AtomicBool,
     /// The writer thread is not writing and found nothing to write.
     idle: Mutex<bool>,
     became_idle: Condvar,
@@ -76,6 +82,7 @@ impl Writer {
             waiting: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
             idle: Mutex::new(false),
             became_idle: Condvar::new(),
         });
@@ -102,20 +109,20 @@ impl Writer {
             let sum = waiting.checked_add(line.len())?;
             (sum <= shared.capacity).then_some(sum)
         };
-        let Ok(waited) = shared
+        let counted = shared
             .waiting
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, room)
-        else {
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, room);
+        if counted.is_err() {
             shared.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
-        };
+        }
         let mut lines = lock(&shared.buffers[own_buffer()]);
         lines.bytes.extend_from_slice(line);
         lines.count += 1;
         drop(lines);
-        // Only the first line after a pause has to wake the thread: it parks when nothing waits, and what is
-        // counted but not yet in its buffer does wait.
-        if waited == 0 {
+        // Only the first line after a pause has to wake the thread. It says that it sleeps before it looks for the last
+        // time whether anything is counted, and we count before we look whether it sleeps: one of us sees the other.
+        if shared.asleep.load(Ordering::SeqCst) && shared.asleep.swap(false, Ordering::SeqCst) {
             self.thread.unpark();
         }
         true
@@ -172,10 +179,14 @@ fn write_all(shared: &Shared, mut sink: impl Write) {
         }
         report_dropped(shared, &mut reported, &mut sink);
         if wrote {
+            // Whoever waits for the end of it wakes us.
+            std::thread::park_timeout(GATHER);
             continue;
         }
-        if shared.waiting.load(Ordering::Acquire) > 0 {
+        shared.asleep.store(true, Ordering::SeqCst);
+        if shared.waiting.load(Ordering::SeqCst) > 0 {
             // A line is counted and will be in its buffer in a moment.
+            shared.asleep.store(false, Ordering::SeqCst);
             std::thread::yield_now();
             continue;
         }

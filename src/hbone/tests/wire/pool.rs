@@ -83,6 +83,28 @@ fn a_full_connection_gets_a_sibling_up_to_the_limit_and_then_they_share() {
 }
 
 #[test]
+fn streams_that_find_no_room_get_connections_beyond_those_for_speed() {
+    run(async {
+        let ca = Ca::new();
+        let (web, ledger) = (ca.credentials("web"), ca.credentials("ledger"));
+        let server = Server::echo(&ledger, settings()).await;
+        let many = Settings {
+            streams_per_connection: 2,
+            connections_for_speed: 1,
+            ..settings()
+        };
+        let client = Client::new(server.address, &web, &ledger, many);
+        let mut held = Vec::new();
+        for _ in 0..7 {
+            held.push(client.open().await.expect("a stream"));
+        }
+        assert_eq!((client.dials.get(), client.pool.len()), (4, 4));
+        let crowded = |one: &Connection| one.streams() > 2;
+        assert!(!client.pool.connections().iter().any(|(_, one)| crowded(one)));
+    });
+}
+
+#[test]
 fn the_peers_stream_limit_is_respected() {
     run(async {
         let ca = Ca::new();
