@@ -10,15 +10,19 @@ use anyhow::Context;
 pub struct Processes(pub Vec<u32>);
 
 impl Processes {
-    /// A process and its children (nginx has workers), as they are now.
+    /// A process and all that descend from it (nginx has workers), as they are now.
     pub fn family(id: u32) -> anyhow::Result<Self> {
-        let path = format!("/proc/{id}/task/{id}/children");
-        let children = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let children = children
-            .split_whitespace()
-            .map(str::parse)
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self([id].into_iter().chain(children).collect()))
+        let mut all = vec![id];
+        let mut next = 0;
+        while let Some(id) = all.get(next) {
+            let path = format!("/proc/{id}/task/{id}/children");
+            let children = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            for child in children.split_whitespace() {
+                all.push(child.parse()?);
+            }
+            next += 1;
+        }
+        Ok(Self(all))
     }
 
     /// These and those.

@@ -144,7 +144,8 @@ impl Ground {
         hold::serve(&namespace, HOLD)
     }
 
-    /// Starts an nginx with this configuration; the id of its first process.
+    /// Starts an nginx with this configuration, in a process namespace of its own, so that its workers go with it however
+    /// this run ends; the id of the process above it.
     pub fn nginx(
         &mut self,
         name: &str,
@@ -154,15 +155,21 @@ impl Ground {
     ) -> anyhow::Result<u32> {
         let file = folder.join("nginx.conf");
         std::fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
+        let (folder, file) = (folder.display().to_string(), file.display().to_string());
         let arguments = [
-            "-p".to_owned(),
-            folder.display().to_string(),
-            "-e".to_owned(),
-            "stderr".to_owned(),
-            "-c".to_owned(),
-            file.display().to_string(),
-        ];
-        self.start(name, namespace, Path::new("/usr/sbin/nginx"), &arguments, &[])
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "/usr/sbin/nginx",
+            "-p",
+            &folder,
+            "-e",
+            "stderr",
+            "-c",
+            &file,
+        ]
+        .map(str::to_owned);
+        self.start(name, namespace, Path::new("/usr/bin/unshare"), &arguments, &[])
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use adit_mesh::Outcome;
+use adit_mesh::{Identity, Outcome};
 use bytes::Bytes;
 use h2::Reason;
 use h2::client::SendRequest;
@@ -31,6 +31,7 @@ pub struct Connection {
     requests: Requests,
     state: Rc<State>,
     peer: PeerChain,
+    identity: Option<Identity>,
     local: SocketAddr,
     timings: Timings,
 }
@@ -96,6 +97,7 @@ impl Connection {
         Ok(Self {
             requests,
             state,
+            identity: peer.first().and_then(|leaf| adit_pki::peer_identity(leaf).ok()),
             peer,
             local,
             timings,
@@ -195,6 +197,12 @@ impl Connection {
     /// The certificates that the peer proved itself with, the leaf first.
     pub fn peer(&self) -> &PeerChain {
         &self.peer
+    }
+
+    /// Whom the peer proved to be, read from its certificate once; `None` only where the verifier lets pass who is
+    /// nobody.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// Our address.

@@ -231,11 +231,7 @@ impl Pool {
             .connections
             .iter_mut()
             .filter(|held| usable(&held.connection))
-            .min_by_key(|held| {
-                // One that is full would make the stream wait; one that is saturated only slows it.
-                let full = held.connection.streams() >= held.connection.stream_limit();
-                (full, held.connection.is_saturated(), held.connection.streams())
-            })?;
+            .min_by_key(|held| (held.connection.is_saturated(), held.connection.streams()))?;
         held.unused_since = None;
         Some(held.connection.clone())
     }

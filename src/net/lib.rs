@@ -11,6 +11,7 @@ pub mod capture;
 pub mod constants;
 pub mod link;
 pub mod listeners;
+pub mod memory;
 pub mod namespace;
 mod netlink;
 pub mod policy_routing;

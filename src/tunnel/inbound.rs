@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use adit_hbone::Failure;
 use adit_hbone::server::{Accepted, Control, Incoming};
-use adit_hbone::{Failure, Stream};
 use adit_mesh::authorize::{self, Verdict};
 use adit_mesh::registry::Local;
 use adit_mesh::route::{self, Authority, Delivery};
@@ -20,10 +20,11 @@ use http::HeaderValue;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::carry::{Established, carry};
 use crate::config::KeepSource;
 use crate::live::{Connection, Direction, Entry};
 use crate::pod::{Pod, Server};
-use crate::relay::{self, Sides};
+use crate::relay::Sides;
 use crate::report::Report;
 use crate::{dial, proxy_protocol};
 
@@ -51,7 +52,8 @@ pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
     let _admitted = pod.admit(&peer.server);
     let served = accepted
         .serve(&pod.worker.hbone, &peer.server.control, |incoming| {
-            tokio::task::spawn_local(connect(pod.clone(), peer.clone(), incoming));
+            let beginning = Box::pin(begin(pod.clone(), peer.clone(), incoming));
+            tokio::task::spawn_local(carry(beginning, None));
         })
         .await;
     match served {
@@ -99,17 +101,14 @@ async fn accept(
     ))
 }
 
-/// Serves one CONNECT to its end.
-async fn connect(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) {
+/// Begins the connection of one CONNECT: decides, and dials the application.
+async fn begin(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) -> Option<Established> {
     let mut report = Report::new(&pod, Direction::Inbound, peer.address);
     report.tunnelled_from(&peer.identity, peer.socket);
     report.headers(incoming.headers());
     let (local, delivery) = match deliver(&pod, &peer, &incoming, &mut report).await {
         Ok(delivered) => delivered,
-        Err(failure) => {
-            incoming.refuse(failure.outcome);
-            return report.refuse(&failure);
-        }
+        Err(failure) => return refuse(incoming, report, &failure),
     };
     // Entered before it is decided: a policy that changes in between finds it in the table.
     let entry = pod.table.enter(Connection {
@@ -125,19 +124,33 @@ async fn connect(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) {
         reached = reach(&pod, &entry, &delivery, &mut report) => reached,
         () = incoming.abandoned() => Err(Failure::new(Outcome::ClientGone, "the peer gave the request up")),
     };
-    match reached {
+    let mut socket = match reached {
+        Ok(socket) => socket,
+        Err(failure) => return refuse(incoming, report, &failure),
+    };
+    let accepted = incoming.accept(response_baggage(&pod, &local));
+    let announced = match accepted {
+        Ok(stream) => announce(&entry, &delivery, &mut socket).await.map(|()| stream),
+        Err(failure) => Err(failure),
+    };
+    match announced {
+        Ok(stream) => Some(Established {
+            opened: report.open(entry.connection()),
+            sides: Sides::inbound(stream, socket),
+            entry,
+            active: None,
+        }),
         Err(failure) => {
-            incoming.refuse(failure.outcome);
             report.refuse(&failure);
-        }
-        Ok(socket) => {
-            let baggage = response_baggage(&pod, &local);
-            match incoming.accept(baggage) {
-                Ok(stream) => relay(&entry, report, delivery, stream, socket).await,
-                Err(failure) => report.refuse(&failure),
-            }
+            None
         }
     }
+}
+
+fn refuse(incoming: Incoming, report: Report, failure: &Failure) -> Option<Established> {
+    incoming.refuse(failure.outcome);
+    report.refuse(failure);
+    None
 }
 
 async fn deliver(
@@ -246,23 +259,19 @@ async fn dial_application(pod: &Pod, entry: &Connection, address: SocketAddr) ->
     }
 }
 
-async fn relay(entry: &Entry, report: Report, delivery: Delivery, stream: Stream, mut socket: TcpStream) {
-    if delivery.proxy_header {
-        let service = delivery
-            .service
-            .as_ref()
-            .map(|service| Text::as_str(&service.key.hostname));
-        let header = proxy_protocol::header(entry.source, delivery.destination, entry.peer.as_ref(), service);
-        // A few hundred bytes into the empty send buffer of a new connection.
-        if let Err(error) = socket.write_all(&header).await {
-            let detail = format!("the application closed before the PROXY header: {error}");
-            return report.refuse(&Failure::new(Outcome::ConnectFailed, detail));
-        }
+/// Tells the application of its client by a PROXY header, where it asked for one.
+async fn announce(entry: &Entry, delivery: &Delivery, socket: &mut TcpStream) -> Result<(), Failure> {
+    if !delivery.proxy_header {
+        return Ok(());
     }
-    let mut opened = report.open(entry.connection());
-    let sides = Sides::inbound(stream, socket);
-    let ended = relay::run(sides, &entry.cut, |forth, back| opened.progress(forth, back)).await;
-    opened.close(ended);
+    let service = delivery.service.as_ref();
+    let hostname = service.map(|service| Text::as_str(&service.key.hostname));
+    let header = proxy_protocol::header(entry.source, delivery.destination, entry.peer.as_ref(), hostname);
+    // A few hundred bytes into the empty send buffer of a new connection.
+    socket.write_all(&header).await.map_err(|error| {
+        let detail = format!("the application closed before the PROXY header: {error}");
+        Failure::new(Outcome::ConnectFailed, detail)
+    })
 }
 
 fn response_baggage(pod: &Pod, local: &Local) -> Option<HeaderValue> {

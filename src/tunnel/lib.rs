@@ -8,6 +8,7 @@
 mod accept;
 mod admin;
 mod allocator;
+mod carry;
 pub mod cli;
 pub mod config;
 mod dial;

@@ -20,10 +20,11 @@ use adit_net::socket::{broken, original_destination};
 use http::{HeaderValue, Method, Request, Uri};
 use tokio::net::TcpStream;
 
+use crate::carry::Established;
 use crate::dial;
 use crate::live::{Connection, Direction, Entry};
 use crate::pod::Pod;
-use crate::relay::{self, Sides};
+use crate::relay::Sides;
 use crate::report::Report;
 use crate::worker::Active;
 
@@ -31,14 +32,15 @@ use crate::worker::Active;
 /// than one that is refused.
 const MOST_ATTEMPTS: usize = 5;
 
-/// Serves one connection to its end.
-pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
+/// Begins one connection: finds and reaches its other side.
+pub(crate) async fn begin(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) -> Option<Established> {
     let mut report = Report::new(&pod, Direction::Outbound, client);
     let original = match original_destination(&socket) {
         Ok(original) => original,
         Err(error) => {
             let detail = format!("no original destination: {error}");
-            return report.refuse(&Failure::new(Outcome::ConnectFailed, detail));
+            report.refuse(&Failure::new(Outcome::ConnectFailed, detail));
+            return None;
         }
     };
     report.called(original);
@@ -56,17 +58,17 @@ pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
             // An application must see a failure, not the end of an empty answer.
             let _ = adit_net::socket::reset(&socket);
             report.refuse(&failure);
+            None
         }
-        Ok(server) => {
-            let mut opened = report.open(entry.connection());
-            let sides = match server.side {
+        Ok(server) => Some(Established {
+            opened: report.open(entry.connection()),
+            sides: match server.side {
                 Side::Tcp(server) => Sides::sockets(socket, server),
                 Side::Tunnel(stream) => Sides::outbound(socket, stream),
-            };
-            let ended = relay::run(sides, &entry.cut, |forth, back| opened.progress(forth, back)).await;
-            opened.close(ended);
-            drop(server.active);
-        }
+            },
+            entry,
+            active: server.active,
+        }),
     }
 }
 
@@ -184,7 +186,7 @@ async fn tunnel(
     let Opened {
         stream, connection, ..
     } = pod.pool.open(&key, &request).await?;
-    report.tunnel(connection.peer());
+    report.tunnel(connection.identity());
     *entry.chain.borrow_mut() = Some(connection.peer().clone());
     Ok(stream)
 }

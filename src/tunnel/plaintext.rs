@@ -9,20 +9,22 @@ use adit_mesh::{Outcome, route};
 use adit_net::socket::{broken, original_destination};
 use tokio::net::TcpStream;
 
+use crate::carry::Established;
 use crate::inbound::{application, authorize};
 use crate::live::{Connection, Direction};
 use crate::pod::Pod;
-use crate::relay::{self, Sides};
+use crate::relay::Sides;
 use crate::report::Report;
 
-/// Serves one connection to its end.
-pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
+/// Begins one connection: decides, and dials the application.
+pub(crate) async fn begin(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) -> Option<Established> {
     let mut report = Report::new(&pod, Direction::Plaintext, client);
     let original = match original_destination(&socket) {
         Ok(original) => original,
         Err(error) => {
             let detail = format!("no original destination: {error}");
-            return report.refuse(&Failure::new(Outcome::ConnectFailed, detail));
+            report.refuse(&Failure::new(Outcome::ConnectFailed, detail));
+            return None;
         }
     };
     report.called(original);
@@ -48,12 +50,12 @@ pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
     };
     match reached {
         Err(failure) => refuse(&socket, report, &failure),
-        Ok(server) => {
-            let mut opened = report.open(entry.connection());
-            let sides = Sides::sockets(socket, server);
-            let ended = relay::run(sides, &entry.cut, |forth, back| opened.progress(forth, back)).await;
-            opened.close(ended);
-        }
+        Ok(server) => Some(Established {
+            opened: report.open(entry.connection()),
+            sides: Sides::sockets(socket, server),
+            entry,
+            active: None,
+        }),
     }
 }
 
@@ -67,8 +69,9 @@ async fn deliver(pod: &Pod, original: SocketAddr, report: &mut Report) -> Result
     Ok(delivery)
 }
 
-fn refuse(socket: &TcpStream, report: Report, failure: &Failure) {
+fn refuse(socket: &TcpStream, report: Report, failure: &Failure) -> Option<Established> {
     // Fails only if the client has left already.
     let _ = adit_net::socket::reset(socket);
     report.refuse(failure);
+    None
 }

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::accept::{self, Stop};
+use crate::carry::carry;
 use crate::live::{Direction, Table};
 use crate::worker::Worker;
 use crate::{dial, inbound, outbound, plaintext};
@@ -152,14 +153,23 @@ impl Pod {
             }
             // From the accept on, not from when the task first runs: a drain must not end in between.
             let accepting = self.accepting();
-            tokio::task::spawn_local(async move {
-                match direction {
-                    Direction::Outbound => outbound::serve(pod, socket, client).await,
-                    Direction::Inbound => inbound::serve(pod, socket, client).await,
-                    Direction::Plaintext => plaintext::serve(pod, socket, client).await,
+            // A task each, so that none is as large as the largest of them.
+            match direction {
+                Direction::Outbound => {
+                    let beginning = Box::pin(outbound::begin(pod, socket, client));
+                    tokio::task::spawn_local(carry(beginning, Some(accepting)));
                 }
-                drop(accepting);
-            });
+                Direction::Plaintext => {
+                    let beginning = Box::pin(plaintext::begin(pod, socket, client));
+                    tokio::task::spawn_local(carry(beginning, Some(accepting)));
+                }
+                Direction::Inbound => {
+                    tokio::task::spawn_local(async move {
+                        inbound::serve(pod, socket, client).await;
+                        drop(accepting);
+                    });
+                }
+            }
         })
         .await;
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use adit_discovery::LocalSource;
 use adit_mesh::Text;
 use adit_mesh::registry::{LocalNode, Store};
-use adit_net::{namespace, rlimit};
+use adit_net::{memory, namespace, rlimit};
 use adit_pki::manager::ManagerOptions;
 use adit_pki::{CertificateManager, LocalCa, TlsOptions, TrustStore};
 use adit_telemetry::access::AccessLog;
@@ -28,6 +28,8 @@ use crate::pods::PodManager;
 use crate::recheck;
 use crate::worker::{Shared, Worker};
 
+/// When everything that only the start needs has run.
+const STARTED: Duration = Duration::from_secs(3);
 /// What the log may take to be written at the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -102,6 +104,7 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
     tokio::spawn(source.run());
     tokio::spawn(admin::follow(shared.clone(), changes, status, complete));
     tokio::spawn(pods.clone().balance());
+    tokio::spawn(release_code());
     let mut agent = pods.clone();
     let agent = tokio::spawn(async move { adit_zds::client::run(&agent_socket, &mut agent).await });
 
@@ -137,6 +140,15 @@ fn start_up(config: &Config) -> anyhow::Result<()> {
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
     Ok(())
+}
+
+/// Two thirds of what is resident after the start is code that is not used again.
+async fn release_code() {
+    tokio::time::sleep(STARTED).await;
+    match memory::release_code() {
+        Ok(bytes) => tracing::debug!(bytes, "the code that the start used is not held any more"),
+        Err(error) => tracing::debug!(%error, "the code that the start used stays resident"),
+    }
 }
 
 fn certificates(config: &Config) -> anyhow::Result<CertificateManager> {

@@ -116,9 +116,9 @@ impl Sides {
 
 /// Relays until both directions have ended, one side resets, or `cut` ends it. `progress` is told of bytes that
 /// went forth and back, at most once a turn.
-pub(crate) async fn run(mut sides: Sides, cut: &Cut, mut progress: impl FnMut(u64, u64)) -> Ended {
+pub(crate) async fn run(sides: &mut Sides, cut: &Cut, mut progress: impl FnMut(u64, u64)) -> Ended {
     let ended = Relay {
-        sides: &mut sides,
+        sides,
         cut,
         progress: &mut progress,
     }

@@ -14,7 +14,6 @@ use adit_hbone::headers::baggage;
 use adit_hbone::headers::forwarded;
 use adit_hbone::headers::traceparent::Traceparent;
 use adit_hbone::headers::{BAGGAGE, FORWARDED, TRACEPARENT};
-use adit_hbone::transport::PeerChain;
 use adit_mesh::authorize::{Decision, Verdict};
 use adit_mesh::route::{Delivery, Hop, Route};
 use adit_mesh::{Identity, Outcome, Service, ServiceKey, Text, Workload};
@@ -50,7 +49,8 @@ pub struct Report {
     /// The hostname that the client says it called.
     named_host: Option<String>,
     trace: Option<Traceparent>,
-    policy: Option<Verdict>,
+    /// Few connections have one, and it is large.
+    policy: Option<Box<Verdict>>,
 }
 
 impl Report {
@@ -120,9 +120,9 @@ impl Report {
         self.destination = Some(hop.destination.as_ref().unwrap_or(&hop.peer).clone());
     }
 
-    /// The tunnel to the destination is up, and these are the certificates that its end proved itself with.
-    pub fn tunnel(&mut self, peer: &PeerChain) {
-        self.destination_identity = peer.first().and_then(|leaf| adit_pki::peer_identity(leaf).ok());
+    /// The tunnel to the destination is up, and this is whom its end proved to be.
+    pub fn tunnel(&mut self, peer: Option<&Identity>) {
+        self.destination_identity = peer.cloned();
         self.source_identity = self.source.as_ref().map(|workload| workload.identity.clone());
     }
 
@@ -167,7 +167,7 @@ impl Report {
     /// What the pod's policies say. Where none restricts anything there is nothing to tell.
     pub fn verdict(&mut self, verdict: Verdict) {
         let silent = verdict.decision == Decision::Allowed { by: None } && verdict.dry_run.is_empty();
-        self.policy = Some(verdict).filter(|_| !silent);
+        self.policy = (!silent).then(|| Box::new(verdict));
     }
 
     /// The service that was called, as far as it is known.
@@ -188,6 +188,8 @@ impl Report {
     /// The connection is established.
     pub fn open(mut self, connection: &Rc<Connection>) -> Opened {
         self.attribute();
+        // What the CONNECT said has been used.
+        (self.claims, self.named_host) = (None, None);
         let pair = self.pair();
         pair.opened();
         let metrics = &self.pod.worker.shared.metrics;

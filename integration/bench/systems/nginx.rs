@@ -92,11 +92,11 @@ pub fn start(ground: &mut Ground) -> anyhow::Result<System> {
     })
 }
 
-/// The family of an nginx that has started.
+/// The family of an nginx that has started: what holds its process namespace, its master, two workers.
 fn workers(id: u32) -> anyhow::Result<Processes> {
     observe::eventually("the workers of nginx", || {
         let family = Processes::family(id)?;
-        Ok((family.0.len() == 3).then_some(family))
+        Ok((family.0.len() == 4).then_some(family))
     })
 }
 

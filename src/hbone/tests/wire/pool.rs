@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use adit_hbone::client::Connection;
 use adit_hbone::pool::{Key, Pool};
 use adit_hbone::{Failure, Settings};
 use adit_mesh::Outcome;

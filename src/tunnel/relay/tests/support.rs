@@ -104,12 +104,12 @@ pub struct Relaying {
 }
 
 impl Relaying {
-    pub fn start(sides: Sides) -> Self {
+    pub fn start(mut sides: Sides) -> Self {
         let cut = Rc::new(Cut::default());
         let own = cut.clone();
         let task = spawn_local(async move {
             let (mut forth, mut back) = (0, 0);
-            let ended = run(sides, &own, |more_forth, more_back| {
+            let ended = run(&mut sides, &own, |more_forth, more_back| {
                 forth += more_forth;
                 back += more_back;
             });
