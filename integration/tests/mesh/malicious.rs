@@ -1,13 +1,15 @@
-//! Calls to the tunnel's own ports, from pods, from outside of the mesh and from the pod itself: none of them leads
-//! anywhere, none goes round in circles, and everybody else is served on.
+//! What a pod or a stranger may try that means ill. Calls to the tunnel's own ports, from pods, from outside of the mesh and
+//! from the pod itself: none of them leads anywhere, none goes round in circles, and everybody else is served on. And a pod
+//! that takes the tunnel's mark, which lets it out of its pod and in nowhere that is strict.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use adit::lab::apps::HTTP_PORT;
 use adit::lab::http::Failure;
 use adit_integration::harness::bed::{Bed, NAMESPACE};
+use adit_integration::harness::marked::{self, Capability, Fate};
 use adit_integration::harness::pair::Pair;
-use adit_integration::harness::watch::Watch;
+use adit_integration::harness::watch::{OPENED, Watch};
 use anyhow::{Context, ensure};
 use serde_json::json;
 
@@ -90,4 +92,78 @@ pub fn a_stranger_cannot_call_the_tunnels_ports() -> anyhow::Result<()> {
         2,
     )?;
     others_are_served(&pair.bed)
+}
+
+/// Whether the kernel lets a process with NET_RAW set a mark.
+fn net_raw_may_mark() -> anyhow::Result<bool> {
+    let release = nix::sys::utsname::uname()?;
+    let release = release.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor) >= (5, 17)),
+        _ => anyhow::bail!("which Linux is {release}?"),
+    }
+}
+
+/// A process with NET_RAW, which Kubernetes gives to every container, takes the tunnel's mark: its connection leaves its
+/// pod uncaptured. It has no identity then, and a pod whose policies ask for one refuses it, on the same node as well: the
+/// mark does not pass from one pod to another. Without NET_RAW there is no mark to be had.
+pub fn a_marked_connection_leaves_uncaptured_and_strict_peers_refuse_it() -> anyhow::Result<()> {
+    let pods = [("client", 0), ("neighbour", 0), ("server", 1), ("open", 1)];
+    let pair = Pair::build(&pods, |bed| {
+        let somebody = json!({ "notPrincipals": [{ "Presence": [] }] });
+        bed.mesh.add_policy("strict", NAMESPACE, "Deny", somebody);
+        for pod in ["neighbour", "server"] {
+            bed.mesh.workload(pod)["authorizationPolicies"] = json!(["bank/strict"]);
+        }
+        Ok(())
+    })?;
+    let bed = &pair.bed;
+    let client = bed.namespace("client")?;
+    let call = |to: &str, capability| marked::call(client, bed.socket(to, HTTP_PORT)?, capability);
+    for pod in ["neighbour", "server", "open"] {
+        ensure!(
+            bed.call("client", bed.socket(pod, HTTP_PORT)?)? == pod,
+            "captured as it should be"
+        );
+        ensure!(
+            call(pod, Capability::None)? == Fate::Unmarked,
+            "a mark without any capability"
+        );
+    }
+    if !net_raw_may_mark()? {
+        // Then nothing short of NET_ADMIN gets that far.
+        ensure!(
+            call("open", Capability::NetRaw)? == Fate::Unmarked,
+            "a mark on a kernel before 5.17"
+        );
+        return Ok(());
+    }
+    let (here, there) = (Watch::begin(&pair.first)?, Watch::begin(&pair.second)?);
+    ensure!(
+        call("open", Capability::NetRaw)? == Fate::Answered,
+        "the mark lets nobody out any more"
+    );
+    let line = there.completed("inbound", &[("dst.workload", "open")])?;
+    ensure!(
+        line["src.identity"].is_null(),
+        "an identity that nobody proved: {line}"
+    );
+    ensure!(
+        call("server", Capability::NetRaw)? == Fate::Refused,
+        "a strict peer answers plaintext"
+    );
+    let line = there.line("inbound", "policy_denied", &[("dst.workload", "server")])?;
+    ensure!(
+        line["src.identity"].is_null(),
+        "an identity that nobody proved: {line}"
+    );
+    let captured = here.rise(OPENED, &[("reporter", "source")])?;
+    ensure!(captured == 0.0, "{captured} connections were captured after all");
+    ensure!(
+        call("neighbour", Capability::NetRaw)? == Fate::Refused,
+        "a strict neighbour answers plaintext"
+    );
+    here.line("inbound", "policy_denied", &[("dst.workload", "neighbour")])?;
+    Ok(())
 }
