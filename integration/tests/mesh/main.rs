@@ -83,6 +83,8 @@ const FAMILIES: &[Scenario] = scenarios![
 const MALICIOUS: &[Scenario] = scenarios![
     malicious::a_pod_cannot_call_the_tunnels_ports,
     malicious::a_stranger_cannot_call_the_tunnels_ports,
+    malicious::what_a_peer_says_of_itself_decides_nothing,
+    malicious::a_borrowed_address_lends_no_identity,
     malicious::a_marked_connection_leaves_uncaptured_and_strict_peers_refuse_it,
 ];
 
