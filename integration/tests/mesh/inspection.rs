@@ -199,6 +199,12 @@ pub fn explain_agrees_with_what_connections_experience() -> anyhow::Result<()> {
         let said = ask(&pair.first, &format!("explain {source} {called}"))?;
         ensure!(said.code == i32::from(!allowed), "{}: {said:?}", context());
         ensure!(said.output.contains(words), "{}: {said:?}", context());
+        let last = if allowed {
+            "answer       allowed\n"
+        } else {
+            "answer       refused\n"
+        };
+        ensure!(said.output.ends_with(last), "{}: {said:?}", context());
         let json = ask(&pair.first, &format!("explain {source} {called} -o json"))?;
         let json: Value = serde_json::from_str(&json.output).with_context(context)?;
         ensure!(json["allowed"] == allowed, "{}: {json}", context());

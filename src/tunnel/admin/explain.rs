@@ -135,12 +135,8 @@ fn outbound(registry: &Registry, source: &Workload, destination: SocketAddr) -> 
     ];
     lines.extend(describe::route(&shown.route));
     lines.push(format!("verdict      {}", shown.verdict_text()));
-    if candidates.len() > 1 {
-        let several = candidates
-            .iter()
-            .map(|one| format!("endpoint     {}: {}", one.name(), one.verdict_text()));
-        lines.extend(several);
-    }
+    lines.extend(others(&candidates));
+    lines.push(answer_line(shown.allowed()));
     Explained {
         allowed: shown.allowed(),
         text: lines.join("\n") + "\n",
@@ -152,6 +148,29 @@ fn outbound(registry: &Registry, source: &Workload, destination: SocketAddr) -> 
             "verdict": shown.verdict.as_ref().map(describe::verdict_json),
             "endpoints": candidates.iter().map(Candidate::json).collect::<Vec<_>>(),
         }),
+    }
+}
+
+/// A glance is enough to tell "allowed by no policy" from "allowed".
+fn answer_line(allowed: Option<bool>) -> String {
+    let answer = match allowed {
+        Some(true) => "allowed",
+        Some(false) => "refused",
+        None => "left to the waypoint",
+    };
+    format!("answer       {answer}")
+}
+
+/// What there is to say of the endpoints that may be chosen, if there are several: a line for each where they differ.
+fn others(candidates: &[Candidate]) -> Vec<String> {
+    let line = |one: &Candidate| format!("endpoint     {}: {}", one.name(), one.verdict_text());
+    match candidates {
+        [] | [_] => Vec::new(),
+        [first, rest @ ..] if rest.iter().all(|one| one.verdict_text() == first.verdict_text()) => {
+            let names: Vec<_> = candidates.iter().map(Candidate::name).collect();
+            vec![format!("endpoints    {}: all alike", names.join(", "))]
+        }
+        all => all.iter().map(line).collect(),
     }
 }
 
@@ -314,9 +333,10 @@ fn inbound(registry: &Registry, client: &Client, destination: SocketAddr) -> Res
     Ok(Explained {
         allowed: Some(allowed),
         text: format!(
-            "source       {} ({shown})\ndestination  {} {destination}\nverdict      {words}\n",
+            "source       {} ({shown})\ndestination  {} {destination}\nverdict      {words}\n{}\n",
             client.name,
-            name(local)
+            name(local),
+            answer_line(Some(allowed))
         ),
         json: json!({
             "direction": "inbound",

@@ -133,6 +133,7 @@ fn of_endpoints_that_are_equally_likely_the_one_that_refuses_is_told() {
     assert_eq!(endpoints[0]["allowed"], true);
     assert_eq!(endpoints[1]["allowed"], false);
     let text = answer["text"].as_str().expect("text");
+    assert!(text.ends_with("\nanswer       refused\n"), "{text}");
     assert!(text.contains("endpoint     bank/ledger-0: allowed"), "{text}");
 }
 
