@@ -1,18 +1,21 @@
 //! Runs scenarios, and provides for them.
 //!
-//! The executable of the tests plays every part: called as a tunnel or as the lab's application it is one, called
-//! with the name of a scenario it enters namespaces of its own and plays it, and otherwise it is a test runner that
-//! calls itself for each scenario, with the command line and the output that `cargo test` users know.
+//! The executable of the tests plays every part: called as a tunnel, as the lab's application or as an operator's command
+//! it is that, called with the name of a scenario it enters namespaces of its own and plays it, and otherwise it is a test
+//! runner that calls itself for each scenario, with the command line and the output that `cargo test` users know.
 
 use std::process::ExitCode;
 
+use adit::cli::operator::Command;
 use adit::lab::{apps, host};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 pub mod agents;
 pub mod bed;
 pub mod credentials;
 pub mod document;
+pub mod marked;
+pub mod operator;
 pub mod pair;
 pub mod plain;
 mod runner;
@@ -38,6 +41,9 @@ macro_rules! scenarios {
     };
 }
 
+/// The first argument of an operator's command.
+pub const OPERATOR: &str = "adit";
+
 /// The parts that the executable plays for its scenarios.
 #[derive(Parser)]
 enum Part {
@@ -47,6 +53,17 @@ enum Part {
     /// What runs in pods.
     #[command(name = "lab-app")]
     LabApp(apps::Args),
+    /// An operator who asks a tunnel.
+    // A command of its own, because filters of test runs are called as the operator's commands are.
+    #[command(name = OPERATOR)]
+    Operator {
+        /// What is asked.
+        #[command(subcommand)]
+        command: Command,
+    },
+    /// A client in a pod that wants to leave uncaptured.
+    #[command(name = marked::MARKED)]
+    Marked(marked::Args),
     /// One scenario.
     #[command(name = runner::SCENARIO)]
     Scenario {
@@ -58,9 +75,9 @@ enum Part {
 /// The executable's `main`: plays the part that the command line names, or runs the scenarios.
 pub fn main(scenarios: &[Scenario]) -> ExitCode {
     let part = std::env::args().nth(1).unwrap_or_default();
-    let outcome = match part.as_str() {
-        "tunnel" | "lab-app" | runner::SCENARIO => play(Part::parse(), scenarios),
-        _ => runner::run(scenarios),
+    let outcome = match Part::has_subcommand(&part) {
+        true => play(Part::parse(), scenarios),
+        false => runner::run(scenarios),
     };
     match outcome {
         Ok(code) => code,
@@ -75,6 +92,8 @@ fn play(part: Part, scenarios: &[Scenario]) -> anyhow::Result<ExitCode> {
     match part {
         Part::Tunnel(args) => adit_tunnel::run(*args)?,
         Part::LabApp(args) => apps::run(args)?,
+        Part::Marked(args) => return Ok(ExitCode::from(marked::run(&args)?)),
+        Part::Operator { command } => return Ok(adit::cli::operator::run(&command)),
         Part::Scenario { name } => {
             host::enter()?;
             let scenario = scenarios.iter().find(|scenario| scenario.name == name);

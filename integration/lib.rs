@@ -5,3 +5,6 @@
 //! process of its own.
 
 pub mod harness;
+
+#[cfg(test)]
+mod claims;

@@ -7,6 +7,19 @@ use clap::{Parser, Subcommand};
 
 use crate::lab::{apps, host, tour, visit};
 
+pub mod ask;
+pub mod certificates;
+pub mod connections;
+pub mod dump;
+pub mod explain;
+pub mod operator;
+pub mod output;
+pub mod policies;
+pub mod select;
+pub mod services;
+pub mod table;
+pub mod workloads;
+
 /// An ambient-mode service mesh for Kubernetes: every byte between pods encrypted, every peer verified, no sidecars.
 #[derive(Parser, Debug)]
 #[command(name = "adit", version, max_term_width = 110)]
@@ -22,6 +35,8 @@ enum Command {
     /// Carry the traffic of this node's enrolled pods over mutual TLS
     // Boxed: it has a field for every setting.
     Tunnel(Box<adit_tunnel::cli::Args>),
+    #[command(flatten)]
+    Operator(operator::Command),
     /// What runs in the lab's pods
     #[command(name = "lab-app", hide = true)]
     LabApp(apps::Args),
@@ -39,9 +54,9 @@ struct Lab {
 
 #[derive(Subcommand, Debug)]
 enum LabCommand {
-    /// Run a command in a pod of the running lab
+    /// Run a command in a pod of the running lab, or where the tunnel of a node is
     Exec {
-        /// The pod, such as web
+        /// The pod, such as web, or the node, such as node-1
         pod: String,
         /// The command and its arguments, after `--`
         #[arg(last = true, required = true)]
@@ -77,12 +92,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             tour::run(once, door)
         }
         Command::Tunnel(args) => adit_tunnel::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Operator(command) => Ok(operator::run(&command)),
         Command::LabApp(args) => apps::run(args).map(|()| ExitCode::SUCCESS),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    mod views;
+
     use clap::CommandFactory;
 
     use super::*;

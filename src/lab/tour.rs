@@ -96,7 +96,7 @@ pub fn run(once: bool, door: Door) -> anyhow::Result<ExitCode> {
     let executable = std::env::current_exe().context("cannot find this program")?;
     let mut bank = Bank::build(World::new(executable, 2)?)?;
     bank.introduce(&screen)?;
-    door.open(&visitors(&bank)?)?;
+    let directory = door.open(&visitors(&bank)?)?;
 
     let steps: Vec<_> = STEPS.iter().chain([&LAST]).collect();
     let mut failed = Vec::new();
@@ -104,6 +104,8 @@ pub fn run(once: bool, door: Door) -> anyhow::Result<ExitCode> {
         if !take(number + 1, step, &mut bank, &screen) {
             failed.push(step.title);
         }
+        // Steps start and replace processes.
+        directory.update(&visitors(&bank)?)?;
     }
     screen.line("");
     let took = started.elapsed().as_secs_f64();
@@ -147,9 +149,16 @@ fn take(number: usize, step: &Step, bank: &mut Bank, screen: &Screen) -> bool {
     }
 }
 
+/// The process that stands for each pod, and, once nodes have tunnels, for each node.
 fn visitors(bank: &Bank) -> anyhow::Result<BTreeMap<String, u32>> {
     let process = |pod: &super::world::Pod| anyhow::Ok((pod.spec.name.clone(), pod.app()?.id()));
-    bank.world.pods().map(process).collect()
+    let mut places: BTreeMap<_, _> = bank.world.pods().map(process).collect::<anyhow::Result<_>>()?;
+    for node in bank.world.nodes() {
+        if let Some(tunnel) = node.tunnels().last() {
+            places.insert(node.name.clone(), tunnel.process().id());
+        }
+    }
+    Ok(places)
 }
 
 /// Leaves everything as it is until Ctrl-C, which needs no handler: the kernel takes everything away with this process.
@@ -168,6 +177,17 @@ fn stay(bank: &Bank, screen: &Screen) -> anyhow::Result<()> {
         "adit lab exec customer-analytics -- curl -s http://ledger:8080/",
     );
     screen.shows("look at a wire", "adit lab exec web -- ip -br address");
+    screen.shows(
+        "ask why",
+        "adit explain customer-analytics ledger:8080 --lab node-1",
+    );
+    screen.shows(
+        "see inside",
+        format_args!(
+            "adit workloads --lab {}   (also services, policies, certificates, connections)",
+            node.name
+        ),
+    );
     screen.shows(
         "read a log",
         format_args!("tail -f {root}{}", node.tunnel()?.process().log().display()),

@@ -13,6 +13,7 @@ pub mod eject;
 #[cfg(test)]
 mod fixtures;
 pub mod identity;
+pub mod near;
 pub mod outcome;
 pub mod policy;
 pub mod registry;

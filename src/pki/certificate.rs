@@ -45,6 +45,25 @@ impl Certificate {
     pub fn serial_text(&self) -> String {
         self.serial.iter().map(|byte| format!("{byte:02x}")).collect()
     }
+
+    /// The serial number as ztunnel's `config_dump` has it: decimal.
+    pub fn serial_decimal(&self) -> String {
+        // Digits of base 10, the lowest first, multiplied by 256 for each byte.
+        let mut digits = vec![0_u32];
+        for byte in &self.serial {
+            let mut carry = u32::from(*byte);
+            for digit in &mut digits {
+                let sum = *digit * 256 + carry;
+                (*digit, carry) = (sum % 10, sum / 10);
+            }
+            while carry > 0 {
+                digits.push(carry % 10);
+                carry /= 10;
+            }
+        }
+        let digits = digits.iter().rev();
+        digits.filter_map(|digit| char::from_digit(*digit, 10)).collect()
+    }
 }
 
 /// The SPIFFE identity of the owner of a certificate.
@@ -138,6 +157,12 @@ mod tests {
             (certificate.not_before, certificate.not_after),
             (at(NOW - HOUR), at(NOW + HOUR))
         );
+        assert_eq!(certificate.serial_decimal(), "77");
+        let long = Certificate {
+            serial: vec![0x4d, 0x00, 0xff, 0x10, 0x80, 0x00, 0x00, 0x00, 0x01],
+            ..certificate
+        };
+        assert_eq!(long.serial_decimal(), "1420471087936638550017");
         // DER puts a zero before a number whose first bit is set.
         let high = Leaf {
             serial: 0xc8,

@@ -89,7 +89,7 @@ fn pages(
         )
         .get(
             "/explain",
-            "what would be decided; ?source=<pod or ip>&destination=<ip:port>&direction=outbound|inbound",
+            "what would be decided, and why; ?source=<pod or ip>&destination=<service, pod or ip>:<port>",
             move |request| {
                 let answer = explain::answer(&explain, &request);
                 async { answer }

@@ -43,6 +43,16 @@ struct Inner {
     state: Mutex<State>,
 }
 
+/// Where a pod's connections are.
+pub struct Placement {
+    /// The pod.
+    pub info: PodInfo,
+    /// It has left the mesh, and its connections may still finish.
+    pub draining: bool,
+    /// Its instances; none while it is pending.
+    pub instances: Vec<Instance>,
+}
+
 impl PodManager {
     /// No pods yet, and not ready before the agent has sent its own.
     pub fn new(shared: Arc<Shared>, workers: Arc<Workers>, readiness: Readiness) -> Self {
@@ -59,13 +69,17 @@ impl PodManager {
         }))
     }
 
-    /// The pods that are known, and their instances; none while a pod is pending.
-    pub fn placements(&self) -> Vec<(PodInfo, Vec<Instance>)> {
+    /// The pods that are served, pending or draining, in no order.
+    pub fn placements(&self) -> Vec<Placement> {
         let state = self.0.state();
-        let placed = state.pods.values();
-        placed
-            .map(|placed| (placed.info.clone(), placed.everywhere().cloned().collect()))
-            .collect()
+        let placement = |placed: &Placed, draining| Placement {
+            info: placed.info.clone(),
+            draining,
+            instances: placed.everywhere().cloned().collect(),
+        };
+        let enrolled = state.pods.values().map(|placed| placement(placed, false));
+        let draining = state.draining.values().map(|placed| placement(placed, true));
+        enrolled.chain(draining).collect()
     }
 
     /// Ends every pod: gracefully until the deadline, then at once. Returns how many connections were cut.
@@ -182,7 +196,7 @@ impl PodManager {
                 _ => {
                     let enrolment = state.number();
                     let placed = Placed::new(enrolment, info.clone(), network);
-                    (enrolment, state.pods.insert(uid.clone(), placed))
+                    (enrolment, state.enrol(uid.clone(), placed))
                 }
             }
         };
@@ -264,7 +278,7 @@ impl PodManager {
     }
 
     fn stop(&self, uid: &str) {
-        let Some(placed) = self.0.state().pods.remove(uid) else {
+        let Some(placed) = self.0.state().release(uid) else {
             return;
         };
         self.0.update_pending();
@@ -296,13 +310,14 @@ impl Inner {
         false
     }
 
-    /// Ends a pod that is no longer enrolled, as a task: a drain takes its time.
+    /// Ends a pod that drains, as a task: a drain takes its time.
     fn retire(self: &Arc<Self>, placed: Placed) {
         let inner = self.clone();
         tokio::spawn(async move {
             let (deadline, outcome) = inner.how_to_end(&placed.network);
-            let info = placed.info.clone();
+            let (info, enrolment) = (placed.info.clone(), placed.enrolment);
             let cut = inner.end(placed, deadline, outcome).await;
+            inner.state().draining.remove(&enrolment);
             tracing::info!(pod = %info.name, namespace = %info.namespace, connections_cut = cut, "pod removed");
         });
     }

@@ -9,6 +9,7 @@ mod certificates;
 mod ends;
 mod families;
 mod hbone;
+mod inspection;
 mod lab;
 mod lifecycle;
 mod malicious;
@@ -82,6 +83,17 @@ const FAMILIES: &[Scenario] = scenarios![
 const MALICIOUS: &[Scenario] = scenarios![
     malicious::a_pod_cannot_call_the_tunnels_ports,
     malicious::a_stranger_cannot_call_the_tunnels_ports,
+    malicious::what_a_peer_says_of_itself_decides_nothing,
+    malicious::a_borrowed_address_lends_no_identity,
+    malicious::a_marked_connection_leaves_uncaptured_and_strict_peers_refuse_it,
+];
+
+const INSPECTION: &[Scenario] = scenarios![
+    inspection::each_list_shows_what_was_configured,
+    inspection::what_is_no_tunnel_is_said_to_be_none,
+    inspection::explain_agrees_with_what_connections_experience,
+    inspection::a_pod_that_drains_is_shown_while_it_does,
+    inspection::the_labs_tunnels_are_reached_by_the_names_of_their_nodes,
 ];
 
 const CERTIFICATES: &[Scenario] = scenarios![
@@ -144,6 +156,7 @@ fn main() -> ExitCode {
         POLICY,
         FAMILIES,
         MALICIOUS,
+        INSPECTION,
         CERTIFICATES,
         LIFECYCLE,
         OUTCOMES,

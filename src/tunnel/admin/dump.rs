@@ -15,6 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use super::State;
 use crate::live::{Connection, Direction};
 use crate::pod::{InstanceId, PodInfo};
+use crate::pods::Placement;
 use crate::worker::Worker;
 
 /// All of it.
@@ -59,6 +60,8 @@ fn certificate(status: &CertificateStatus) -> Value {
     json!({
         "identity": status.identity.to_string(),
         "state": status.state(),
+        // Why the last attempt to get one failed; the one in use may hold all the same.
+        "failure": status.failure.as_ref().map(ToString::to_string),
         "certChain": chain.unwrap_or_default(),
         "rootCerts": roots.unwrap_or_default(),
     })
@@ -69,7 +72,7 @@ fn described(der: &CertificateDer<'static>) -> Value {
     let parsed = Certificate::parse(der).ok();
     json!({
         "pem": BASE64_STANDARD.encode(to_pem([der])),
-        "serialNumber": parsed.as_ref().map(Certificate::serial_text),
+        "serialNumber": parsed.as_ref().map(Certificate::serial_decimal),
         "validFrom": parsed.as_ref().and_then(|parsed| timestamp(parsed.not_before)),
         "expirationTime": parsed.as_ref().and_then(|parsed| timestamp(parsed.not_after)),
     })
@@ -81,7 +84,15 @@ fn timestamp(time: SystemTime) -> Option<String> {
 
 async fn workload_state(state: &State) -> Value {
     let mut pods = Map::new();
-    for (info, instances) in state.pods.placements() {
+    let mut placements = state.pods.placements();
+    // A pod that was made anew has the place of its name before its predecessor, which drains.
+    placements.sort_by_key(|placement| placement.draining);
+    for Placement {
+        info,
+        draining,
+        instances,
+    } in placements
+    {
         let (mut inbound, mut outbound) = (Vec::new(), Vec::new());
         for instance in &instances {
             let id = instance.id;
@@ -94,8 +105,17 @@ async fn workload_state(state: &State) -> Value {
             inbound.extend(connections.0);
             outbound.extend(connections.1);
         }
-        let status = if instances.is_empty() { "Pending" } else { "Up" };
-        pods.insert(info.uid.to_string(), pod(&info, status, inbound, outbound));
+        let status = match (draining, instances.is_empty()) {
+            (true, _) => "Draining",
+            (false, true) => "Pending",
+            (false, false) => "Up",
+        };
+        let shown = pod(&info, status, inbound, outbound);
+        let mut key = info.uid.to_string();
+        while pods.contains_key(&key) {
+            key.push_str(" (draining)");
+        }
+        pods.insert(key, shown);
     }
     Value::Object(pods)
 }

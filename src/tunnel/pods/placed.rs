@@ -14,6 +14,8 @@ use crate::pod::PodInfo;
 pub struct State {
     /// By uid.
     pub pods: HashMap<Text, Placed>,
+    /// Pods that are not enrolled any more and whose connections may still finish, by enrolment.
+    pub draining: HashMap<u64, Placed>,
     /// Held while there is no agreement with the agent about which pods there are.
     pub agent: Option<Blocker>,
     /// Held while a pod is pending.
@@ -48,6 +50,20 @@ impl State {
     pub fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
+    }
+
+    /// Takes note of a pod, and gives what was known by its uid, which drains from now on.
+    pub fn enrol(&mut self, uid: Text, placed: Placed) -> Option<Placed> {
+        let before = self.pods.insert(uid, placed)?;
+        self.draining.insert(before.enrolment, before.clone());
+        Some(before)
+    }
+
+    /// Gives a pod that is not enrolled any more, which drains from now on.
+    pub fn release(&mut self, uid: &str) -> Option<Placed> {
+        let placed = self.pods.remove(uid)?;
+        self.draining.insert(placed.enrolment, placed.clone());
+        Some(placed)
     }
 
     /// The pod, if it is still the same enrolment of it.
