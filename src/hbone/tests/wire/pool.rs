@@ -169,7 +169,7 @@ fn a_saturated_connection_gets_a_sibling() {
 struct Scripted {
     pool: Pool,
     key: Key,
-    dials: mpsc::UnboundedReceiver<oneshot::Sender<Result<adit_hbone::client::Connection, Failure>>>,
+    dials: mpsc::UnboundedReceiver<oneshot::Sender<Result<Connection, Failure>>>,
 }
 
 impl Scripted {
