@@ -2,6 +2,7 @@
 //!
 //! It is an ordinary program that knows nothing of a mesh, so what it sees is the proof of what applications see.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::http;
 
@@ -66,7 +69,8 @@ pub struct Answer {
     pub upstream_failure: Option<String>,
 }
 
-/// Serves until it is killed. SIGUSR1 makes it stop listening for HTTP, as an application does that ends in order.
+/// Serves until SIGTERM, then closes its listener, finishes the requests that it has and ends, as applications do that
+/// survive a rolling update. SIGUSR1 makes it stop listening for HTTP and nothing else.
 ///
 /// # Errors
 /// A port is taken.
@@ -77,7 +81,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     runtime.block_on(async {
         let echo = listen(ECHO_PORT).await?;
         let http = listen(HTTP_PORT).await?;
-        tokio::join!(serve_echo(echo), serve_http(http, args)).1
+        tokio::select! {
+            never = serve_echo(echo) => match never {},
+            ended = serve_http(http, args) => ended,
+        }
     })
 }
 
@@ -95,24 +102,38 @@ async fn listen(port: u16) -> anyhow::Result<TcpListener> {
 
 async fn serve_http(listener: TcpListener, args: Args) -> anyhow::Result<()> {
     let mut stop = signal(SignalKind::user_defined1())?;
+    let mut end = signal(SignalKind::terminate())?;
+    let (ending, ended) = watch::channel(());
+    let mut served = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             // Whoever was accepted by the kernel already is served: a listener that closes resets those that wait.
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    tokio::spawn(serve_connection(stream, peer, args.clone()));
+                    served.spawn(serve_connection(stream, peer, args.clone(), ended.clone()));
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_REST).await,
             },
-            _ = stop.recv() => break,
+            _ = stop.recv() => {
+                drop(listener);
+                end.recv().await;
+                break;
+            }
+            _ = end.recv() => {
+                drop(listener);
+                break;
+            }
+            Some(_) = served.join_next() => {}
         }
     }
-    drop(listener);
-    std::future::pending().await
+    ending.send_replace(());
+    while served.join_next().await.is_some() {}
+    Ok(())
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, args: Args) {
+/// Serves a connection to its end, which comes with the present request once `ended` changes.
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, args: Args, mut ended: watch::Receiver<()>) {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let service = service_fn(|request: Request<Incoming>| {
         let target = request
@@ -121,10 +142,17 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, args: Args) {
             .map_or("/", |target| target.as_str());
         answer(args.clone(), peer, target.to_owned())
     });
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
     // A client that breaks off is its own affair.
-    let _ended = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ended = tokio::select! {
+        served = connection.as_mut() => served,
+        _ = ended.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
 }
 
 async fn answer(args: Args, peer: SocketAddr, target: String) -> anyhow::Result<Response<Full<Bytes>>> {
@@ -150,7 +178,7 @@ async fn answer(args: Args, peer: SocketAddr, target: String) -> anyhow::Result<
         .body(Full::new(Bytes::from(body)))?)
 }
 
-async fn serve_echo(listener: TcpListener) {
+async fn serve_echo(listener: TcpListener) -> Infallible {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
