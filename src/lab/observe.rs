@@ -127,6 +127,11 @@ impl Metrics {
         }
     }
 
+    /// All samples.
+    pub fn all(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter()
+    }
+
     /// The samples with this name and all of these labels.
     pub fn select<'a>(
         &'a self,

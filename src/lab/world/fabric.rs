@@ -11,6 +11,7 @@ use adit_net::link::{self, End, Route};
 use adit_net::{Namespace, Reason};
 use anyhow::Context;
 use ipnet::IpNet;
+use nix::errno::Errno;
 
 /// The device in every node and pod that leads out of it.
 pub const DEVICE: &str = "eth0";
@@ -156,8 +157,9 @@ impl Fabric {
             .get_mut(node)
             .ok_or_else(|| anyhow::anyhow!("no node number {node}"))?;
         match link::remove(&node.namespace, &attachment.cable) {
-            Err(error) if error.reason != Reason::Missing => return Err(error.into()),
-            _ => {}
+            Ok(()) => {}
+            Err(error) if error.reason == Reason::Refused(Errno::ENODEV) => {}
+            Err(error) => return Err(error.into()),
         }
         node.free.push_back(attachment.number);
         Ok(())
