@@ -31,6 +31,7 @@ mod schedule;
 mod slope;
 mod stage;
 mod tap;
+mod tunnels;
 
 /// How much of the time belongs to warming up: what is allocated once, at the first of everything, is no leak.
 const WARM_UP: f64 = 0.25;
@@ -83,8 +84,8 @@ fn run(args: &Args) -> anyhow::Result<Account> {
     let ledger = load.stop();
     let samples = memory.stop();
     let after = stage.measure_until(&before)?;
-    let (played, series_at_half) = (stage.played().clone(), stage.series_at_half());
-    let (defects, history) = stage.into_findings();
+    let series_at_half = stage.series_at_half();
+    let (played, history, defects) = stage.into_findings();
     Ok(Account::new(account::Found {
         seed,
         length: ended,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::gauge::Reading;
-use super::history::{History, Judged, Kind};
+use super::history::{Attempt, History, Judged, Kind};
 use super::load::Ledger;
 use super::slope::{Slope, slope};
 use super::stage::cast;
@@ -93,8 +93,10 @@ impl Account {
     }
 }
 
+/// Counts the requests, and tells of the defects: what is the same in all but its time is told once.
 fn rows(found: &Found, defects: &mut Vec<String>) -> BTreeMap<Kind, Row> {
     let mut rows: BTreeMap<Kind, Row> = BTreeMap::new();
+    let mut alike: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
     for (kind, made) in &found.ledger.made {
         rows.entry(*kind).or_default().made = *made;
     }
@@ -106,9 +108,20 @@ fn rows(found: &Found, defects: &mut Vec<String>) -> BTreeMap<Kind, Row> {
             Judged::Excused(why) => *row.excused.entry(why).or_default() += 1,
             Judged::Defect(due) => {
                 row.defects += 1;
-                defects.push(format!("due was {due:?}, and it was {attempt:?}"));
+                let Attempt { kind, route, .. } = attempt;
+                let seen = attempt.failure.as_deref().unwrap_or("an answer");
+                let what = format!("{kind:?}, {route}: due was {due:?}, and the client saw: {seen}");
+                alike.entry(what).or_default().push(attempt.ended);
             }
         }
+    }
+    for (what, when) in alike {
+        let first = when.iter().min().copied().unwrap_or_default();
+        let last = when.iter().max().copied().unwrap_or_default();
+        defects.push(format!(
+            "{what} ({} times, from {first:.1?} to {last:.1?})",
+            when.len()
+        ));
     }
     rows
 }

@@ -216,7 +216,7 @@ impl Shared {
             let began = self.now();
             let failure = session.echo(&format!("line {number}")).err();
             let failed = failure.is_some();
-            let failure = failure.map(|error| format!("line {number}: {error:#}"));
+            let failure = failure.map(|error| format!("{error:#}"));
             self.note(kind, &route.name, (opened, began), failure);
             if failed {
                 return;
@@ -234,7 +234,7 @@ impl Shared {
             };
             let began = self.now();
             let failure = bulk::exchange(&route.from, route.to, order).err();
-            let failure = failure.map(|error| format!("{order:?}: {error:#}"));
+            let failure = failure.map(|error| format!("{error:#}"));
             self.note(Kind::Bulk, &route.name, (began, began), failure);
             std::thread::sleep(BULK);
         }

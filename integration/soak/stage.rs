@@ -2,17 +2,13 @@
 //! would.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Stdio;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use adit::lab::apps::{ECHO_PORT, HTTP_PORT};
-use adit::lab::host;
 use adit_net::link;
-use anyhow::{Context, bail, ensure};
-use nix::sys::signal::Signal;
+use anyhow::{Context, ensure};
 use serde_json::json;
 
 use super::bulk::{self, Order};
@@ -21,7 +17,7 @@ use super::history::{Drain, History, Spell};
 use super::load::{Route, Routes};
 use super::misfits::Field;
 use super::schedule::{Event, GUESTS, MISFITS};
-use super::tap::Tap;
+use super::tunnels::{DEADLINE, Draining, Running};
 use crate::harness::bed::{Bed, NAMESPACE};
 use crate::harness::credentials::{Ca, spiffe};
 use crate::harness::tunnels::Tunnel;
@@ -34,6 +30,8 @@ const PODS: [(&str, usize); 5] = [
     ("server-2", 1),
     ("guarded", 1),
 ];
+/// Those of them that serve everybody.
+const SERVERS: [&str; 2] = ["server-1", "server-2"];
 /// A machine that is no part of the mesh.
 const OUTSIDE: &str = "outside";
 /// A pod that vanishes.
@@ -42,22 +40,6 @@ const SERVICE: &str = "bank";
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
 /// What forbids `client-1` to call `guarded`.
 const GUARD: &str = "bank/guard";
-
-/// How long connections of a tunnel that is replaced may go on.
-const DEADLINE: Duration = Duration::from_secs(4);
-/// How much longer it may take to end.
-const LAST_WORDS: Duration = Duration::from_secs(6);
-/// Everything that takes minutes in production takes seconds here.
-const SETTINGS: [(&str, &str); 7] = [
-    ("CONNECTION_TERMINATION_DEADLINE", "4s"),
-    // Renewed at half of it.
-    ("SECRET_TTL", "30s"),
-    ("POOL_UNUSED_RELEASE_TIMEOUT", "2s"),
-    ("ADIT_PING_INTERVAL", "2s"),
-    ("ADIT_PING_TIMEOUT", "3s"),
-    ("ADIT_TLS_TIMEOUT", "3s"),
-    ("ADIT_HTTP2_TIMEOUT", "3s"),
-];
 
 /// The names that series of connections may have.
 pub fn cast() -> Vec<String> {
@@ -68,21 +50,6 @@ pub fn cast() -> Vec<String> {
 
 fn guest(number: usize) -> String {
     format!("guest-{number}")
-}
-
-/// A tunnel, and what it says.
-#[derive(Debug)]
-struct Running {
-    name: String,
-    tunnel: Tunnel,
-    tap: Tap,
-}
-
-/// A tunnel that was told to end.
-#[derive(Debug)]
-struct Draining {
-    running: Running,
-    told: Instant,
 }
 
 /// The mesh.
@@ -109,33 +76,11 @@ impl Stage {
     /// # Errors
     /// What the kernel refuses, or a tunnel that does not work at all.
     pub fn set() -> anyhow::Result<Self> {
-        let mut bed = Bed::new(2)?;
-        for (pod, node) in PODS {
-            bed.add_pod(pod, node)?;
-        }
-        bed.add_machine(OUTSIDE, 0)?;
-        bed.mesh
-            .add_service(SERVICE, NAMESPACE, &VIP.to_string(), json!({ "80": HTTP_PORT }));
-        for server in ["server-1", "server-2"] {
-            bed.mesh.serves(server, SERVICE, NAMESPACE, json!({}));
-        }
-        let client = spiffe("client-1").replace("spiffe://", "");
-        let condition = json!({ "principals": [{ "Exact": client }] });
-        bed.mesh.add_policy("guard", NAMESPACE, "Deny", condition);
-        bed.configure()?;
-        let tunnels = [start(&mut bed, 0)?, start(&mut bed, 1)?];
+        let mut bed = populate()?;
+        let tunnels = [Running::start(&mut bed, 0)?, Running::start(&mut bed, 1)?];
         bed.enrol(&PODS.map(|(name, _)| name))?;
-        let servers = ["server-1", "server-2"];
-        let field = Field {
-            outside: bed.namespace(OUTSIDE)?.clone(),
-            inside: bed.namespace("client-1")?.clone(),
-            servers: servers
-                .iter()
-                .map(|name| Ok(((*name).to_owned(), bed.world.pod(name)?.attachment.addresses.v4)))
-                .collect::<anyhow::Result<_>>()?,
-            credentials: Ca::of_the_mesh()?.peer(&spiffe("client-1"))?,
-        };
-        let bulk = servers
+        let field = field(&bed)?;
+        let bulk = SERVERS
             .iter()
             .map(|server| bulk::Server::start(bed.namespace(server)?))
             .collect::<anyhow::Result<_>>()?;
@@ -275,27 +220,22 @@ impl Stage {
         self.settle().with_context(|| self.scene("settling"))
     }
 
-    /// What happened how often.
-    pub fn played(&self) -> &BTreeMap<String, u64> {
-        &self.played
-    }
-
     /// Series of the lasting tunnel after half of the time.
     pub fn series_at_half(&self) -> Option<usize> {
         self.series_at_half
     }
 
-    /// What was found on the way, and what excuses or demands failures.
-    pub fn into_findings(mut self) -> (Vec<String>, History) {
-        for running in &self.tunnels {
-            let said = running.tap.said();
-            let told = said
-                .defects
-                .iter()
-                .map(|line| format!("{}: {line}", running.name));
-            self.defects.extend(told);
-        }
-        (self.defects, self.history)
+    /// What happened how often, what excuses or demands failures, and what was found on the way.
+    pub fn into_findings(mut self) -> (BTreeMap<String, u64>, History, Vec<String>) {
+        self.defects
+            .extend(self.tunnels.iter().flat_map(Running::defects));
+        let issued = self.tunnels.iter().map(Running::certificates).sum();
+        self.happened("a certificate was issued", issued);
+        (self.played, self.history, self.defects)
+    }
+
+    fn happened(&mut self, what: &str, times: u64) {
+        *self.played.entry(what.to_owned()).or_default() += times;
     }
 
     fn pass_until(&mut self, due: Duration) -> anyhow::Result<()> {
@@ -344,7 +284,7 @@ impl Stage {
                 format!("misbehaved: {misfit:?}")
             }
         };
-        *self.played.entry(name).or_default() += 1;
+        self.happened(&name, 1);
         Ok(())
     }
 
@@ -411,66 +351,29 @@ impl Stage {
     }
 
     fn replace(&mut self) -> anyhow::Result<()> {
-        let new = start(&mut self.bed, 0)?;
-        let running = std::mem::replace(&mut self.tunnels[0], new);
-        let (told, at) = (Instant::now(), self.begun.elapsed());
-        running.tunnel.signal(Signal::SIGTERM)?;
-        self.history.drains.push(Drain {
-            told: at,
-            deadline: at + DEADLINE,
-        });
-        self.draining.push(Draining { running, told });
+        let new = Running::start(&mut self.bed, 0)?;
+        let old = std::mem::replace(&mut self.tunnels[0], new);
+        let told = self.begun.elapsed();
+        self.draining.push(old.drain()?);
+        let deadline = told + DEADLINE;
+        self.history.drains.push(Drain { told, deadline });
         Ok(())
     }
 
-    /// Looks at tunnels that were told to end, and judges those that have.
+    /// Looks at tunnels that were told to end, and takes away those that have.
     fn reap(&mut self) -> anyhow::Result<()> {
-        for mut draining in std::mem::take(&mut self.draining) {
-            if !draining.running.tunnel.is_running()? {
-                self.judge(draining)?;
-            } else if draining.told.elapsed() > DEADLINE + LAST_WORDS {
-                bail!(
-                    "{} does not end: {}",
-                    draining.running.name,
-                    draining.running.tunnel.last_words()?
-                );
-            } else {
-                self.draining.push(draining);
+        for draining in std::mem::take(&mut self.draining) {
+            match draining.look()? {
+                Err(draining) => self.draining.push(draining),
+                Ok(ended) => {
+                    self.defects.extend(ended.defects);
+                    self.happened("a connection was cut at a deadline, and named", ended.cut);
+                    self.happened("a certificate was issued", ended.certificates);
+                    self.bed.world.remove_pod(&ended.name)?;
+                }
             }
         }
         Ok(())
-    }
-
-    fn judge(&mut self, draining: Draining) -> anyhow::Result<()> {
-        let Running {
-            name,
-            mut tunnel,
-            tap,
-        } = draining.running;
-        let (status, _) = tunnel.wait_end()?;
-        let said = tap.finish()?;
-        let mut found = said.defects;
-        if !status.success() {
-            found.push(format!("ended with {status}"));
-        }
-        match (said.summary, said.cut.len() as u64) {
-            (None, _) => found.push("does not say how many connections it cut".to_owned()),
-            // One that ends in the moment of the cut is told as what it was.
-            (Some(cut), named) if named > cut || (cut > 0 && named == 0) => {
-                found.push(format!("says that it cut {cut} connections and names {named}"));
-            }
-            (Some(cut), _) => {
-                *self
-                    .played
-                    .entry("connections cut at a deadline, each named".to_owned())
-                    .or_default() += cut
-            }
-        }
-        self.defects
-            .extend(found.into_iter().map(|found| format!("{name}: {found}")));
-        // What is worth a look of it was looked at.
-        std::fs::remove_file(host::path(&format!("{name}.log")))?;
-        self.bed.world.remove_pod(&name)
     }
 
     /// Back to the beginning: nobody is there who was not, nothing is forbidden, and nothing drains.
@@ -494,28 +397,39 @@ impl Stage {
 
     /// For an error message: where it happened, and the last words of the tunnels.
     fn scene(&self, what: &str) -> String {
-        let words = self.tunnels.iter().map(|running| {
-            let words = running.tunnel.last_words().unwrap_or_default();
-            format!("--- {}\n{words}", running.name)
-        });
+        let words = self.tunnels.iter().map(Running::last_words);
         format!("{what}\n{}", words.collect::<Vec<_>>().join("\n"))
     }
 }
 
-/// Starts a tunnel on a node beside the one that runs there, and waits until it is ready.
-fn start(bed: &mut Bed, node: usize) -> anyhow::Result<Running> {
-    let name = bed.next_name();
-    let (namespace, address) = bed.place(&name, node)?;
-    let mut settings = bed.settings(node)?;
-    settings.extend(SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(host::path(&format!("{name}.log")))?;
-    let outputs = (Stdio::piped(), file.try_clone()?.into());
-    let mut tunnel = Tunnel::start_with(&name, &namespace, address, &settings, outputs)?;
-    let output = tunnel.child().stdout.take().context("a tunnel without output")?;
-    let tap = Tap::new(output, file);
-    tunnel.wait_ready()?;
-    Ok(Running { name, tunnel, tap })
+/// The pods that stay, and what the mesh knows of them.
+fn populate() -> anyhow::Result<Bed> {
+    let mut bed = Bed::new(2)?;
+    for (pod, node) in PODS {
+        bed.add_pod(pod, node)?;
+    }
+    bed.add_machine(OUTSIDE, 0)?;
+    bed.mesh
+        .add_service(SERVICE, NAMESPACE, &VIP.to_string(), json!({ "80": HTTP_PORT }));
+    for server in SERVERS {
+        bed.mesh.serves(server, SERVICE, NAMESPACE, json!({}));
+    }
+    let client = spiffe("client-1").replace("spiffe://", "");
+    let condition = json!({ "principals": [{ "Exact": client }] });
+    bed.mesh.add_policy("guard", NAMESPACE, "Deny", condition);
+    bed.configure()?;
+    Ok(bed)
+}
+
+/// Whom misfits molest, and from where.
+fn field(bed: &Bed) -> anyhow::Result<Field> {
+    Ok(Field {
+        outside: bed.namespace(OUTSIDE)?.clone(),
+        inside: bed.namespace("client-1")?.clone(),
+        servers: SERVERS
+            .iter()
+            .map(|name| Ok(((*name).to_owned(), bed.world.pod(name)?.attachment.addresses.v4)))
+            .collect::<anyhow::Result<_>>()?,
+        credentials: Ca::of_the_mesh()?.peer(&spiffe("client-1"))?,
+    })
 }

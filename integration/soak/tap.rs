@@ -23,6 +23,8 @@ pub struct Said {
     pub cut: Vec<(String, String)>,
     /// How many connections the summary of the drain says were cut.
     pub summary: Option<u64>,
+    /// Certificates that were issued.
+    pub certificates: u64,
     /// Defects that the log tells of: panics, and lines that are no log lines.
     pub defects: Vec<String>,
 }
@@ -57,7 +59,7 @@ impl Tap {
     ///
     /// # Errors
     /// The reader panicked.
-    pub fn finish(mut self) -> anyhow::Result<Said> {
+    pub fn said_at_the_end(&mut self) -> anyhow::Result<Said> {
         let joined = self.thread.take().map(JoinHandle::join).transpose();
         joined.ok().context("the reader of a log panicked")?;
         Ok(self.said())
@@ -87,6 +89,7 @@ impl Said {
                 self.summary = line["connections_cut"].as_u64();
             }
             let told = line["message"].as_str().unwrap_or_default();
+            self.certificates += u64::from(told == "new certificate");
             if told.contains("panic") || told.contains("a defect in") {
                 self.defects.push(line.to_string());
             }
@@ -114,11 +117,13 @@ mod tests {
         let cut = r#"{"scope":"access","outcome":"shutdown","error":"the deadline of the drain has passed","src.addr":"a:1","dst.addr":"b:2"}"#;
         assert!(said.take(cut));
         assert!(said.take(r#"{"scope":"tunnel::process","message":"drained","connections_cut":1}"#));
+        assert!(said.take(r#"{"scope":"pki::manager::task","message":"new certificate"}"#));
         assert!(said.take("thread 'main' panicked at x.rs:1:1"));
         let expected = Said {
             outcomes: [("completed".to_owned(), 1), ("shutdown".to_owned(), 1)].into(),
             cut: vec![("a:1".to_owned(), "b:2".to_owned())],
             summary: Some(1),
+            certificates: 1,
             defects: vec!["thread 'main' panicked at x.rs:1:1".to_owned()],
         };
         assert_eq!(said, expected);

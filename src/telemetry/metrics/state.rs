@@ -211,7 +211,9 @@ impl Collector for Workers {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             metric.encode_gauge(&value)?;
         }
-        let control = lock(&self.control).as_ref().map(|control| control.metrics().num_alive_tasks());
+        let control = lock(&self.control)
+            .as_ref()
+            .map(|control| control.metrics().num_alive_tasks());
         let help = "Tasks of the control runtime, that of the scrape included.";
         let mut metric = encoder.encode_descriptor("adit_control_tasks", help, None, MetricType::Gauge)?;
         metric.encode_gauge(&(control.unwrap_or(0) as f64))?;
