@@ -59,6 +59,8 @@ struct Row {
 pub struct Account {
     found: Found,
     rows: BTreeMap<Kind, Row>,
+    /// The memory of the lasting tunnel once it had warmed up.
+    settled: Vec<(Duration, f64)>,
     slope: Option<Slope>,
     defects: Vec<String>,
 }
@@ -66,8 +68,9 @@ pub struct Account {
 impl Account {
     /// Draws it up.
     pub fn new(mut found: Found) -> Self {
-        let settled = found.samples.partition_point(|(at, _)| *at < found.warm_up);
-        let slope = slope(&found.samples[settled..]);
+        let warm = found.samples.partition_point(|(at, _)| *at < found.warm_up);
+        let settled = found.samples.split_off(warm);
+        let slope = slope(&settled);
         let mut defects = std::mem::take(&mut found.defects);
         let rows = rows(&found, &mut defects);
         for (name, before, after) in [
@@ -82,6 +85,7 @@ impl Account {
         Self {
             found,
             rows,
+            settled,
             slope,
             defects,
         }
@@ -257,15 +261,21 @@ impl Account {
     }
 
     fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.slope {
-            Some(Slope { per_hour, spread }) => writeln!(
-                f,
-                "Memory of the lasting tunnel after {:.0} s of warming up: {per_hour:+.2} MB/h ± {spread:.2} (95 %); \
-                 more than {LEAK} MB/h for certain fails a soak of {} minutes or more.\n",
-                self.found.warm_up.as_secs_f64(),
-                LONG.as_secs() / 60
-            ),
-            None => writeln!(f, "Memory: too few samples for a slope.\n"),
-        }
+        let Some(Slope { per_hour, spread }) = self.slope else {
+            return writeln!(f, "Memory: too few samples for a slope.\n");
+        };
+        let quarter = self.settled.len().div_ceil(4).max(1);
+        let means = self.settled.chunks(quarter).map(|samples| {
+            let sum: f64 = samples.iter().map(|(_, memory)| memory).sum();
+            format!("{:.2}", sum / samples.len() as f64)
+        });
+        writeln!(
+            f,
+            "Memory of the lasting tunnel after {:.0} s of warming up: {per_hour:+.2} MB/h ± {spread:.2} (95 %); in the \
+             mean of each quarter {} MB. More than {LEAK} MB/h for certain fails a soak of {} minutes or more.\n",
+            self.found.warm_up.as_secs_f64(),
+            means.collect::<Vec<_>>().join(", "),
+            LONG.as_secs() / 60
+        )
     }
 }

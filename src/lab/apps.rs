@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use super::http;
 
@@ -29,6 +30,10 @@ pub const ECHO_PORT: u16 = 9000;
 
 /// How long accepting rests after it failed.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// After SIGTERM: how long nobody calls when all have heard that it goes, and how long it waits for that.
+const CALLED_AGAIN: Duration = Duration::from_millis(250);
+const CALLED_AT_MOST: Duration = Duration::from_secs(10);
 
 /// What to be.
 #[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
@@ -69,8 +74,9 @@ pub struct Answer {
     pub upstream_failure: Option<String>,
 }
 
-/// Serves until SIGTERM, then closes its listener, finishes the requests that it has and ends, as applications do that
-/// survive a rolling update. SIGUSR1 makes it stop listening for HTTP and nothing else.
+/// Serves until SIGTERM; then, once nobody calls it any more, it closes its listener, finishes the requests that it has and
+/// ends, as applications do that survive a rolling update: whoever has not heard yet that it goes is still served. SIGUSR1
+/// makes it stop listening for HTTP at once, and nothing else.
 ///
 /// # Errors
 /// A port is taken.
@@ -103,33 +109,64 @@ async fn listen(port: u16) -> anyhow::Result<TcpListener> {
 async fn serve_http(listener: TcpListener, args: Args) -> anyhow::Result<()> {
     let mut stop = signal(SignalKind::user_defined1())?;
     let mut end = signal(SignalKind::terminate())?;
-    let (ending, ended) = watch::channel(());
-    let mut served = JoinSet::new();
-    loop {
+    let mut clients = Clients::new(args);
+    let ends = loop {
         tokio::select! {
             biased;
             // Whoever was accepted by the kernel already is served: a listener that closes resets those that wait.
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    served.spawn(serve_connection(stream, peer, args.clone(), ended.clone()));
-                }
-                Err(_) => tokio::time::sleep(ACCEPT_REST).await,
-            },
-            _ = stop.recv() => {
-                drop(listener);
-                end.recv().await;
-                break;
-            }
-            _ = end.recv() => {
-                drop(listener);
-                break;
-            }
-            Some(_) = served.join_next() => {}
+            accepted = listener.accept() => clients.serve(accepted).await,
+            _ = stop.recv() => break false,
+            _ = end.recv() => break true,
+            Some(_) = clients.served.join_next() => {}
+        }
+    };
+    if ends {
+        let latest = Instant::now() + CALLED_AT_MOST;
+        while Instant::now() < latest
+            && let Ok(accepted) = timeout(CALLED_AGAIN, listener.accept()).await
+        {
+            clients.serve(accepted).await;
+        }
+        drop(listener);
+    } else {
+        drop(listener);
+        end.recv().await;
+    }
+    clients.finish().await;
+    Ok(())
+}
+
+/// Those who are served.
+struct Clients {
+    args: Args,
+    served: JoinSet<()>,
+    ending: watch::Sender<()>,
+}
+
+impl Clients {
+    fn new(args: Args) -> Self {
+        Self {
+            args,
+            served: JoinSet::new(),
+            ending: watch::Sender::new(()),
         }
     }
-    ending.send_replace(());
-    while served.join_next().await.is_some() {}
-    Ok(())
+
+    async fn serve(&mut self, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
+        match accepted {
+            Ok((stream, peer)) => {
+                let (args, ended) = (self.args.clone(), self.ending.subscribe());
+                self.served.spawn(serve_connection(stream, peer, args, ended));
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+        }
+    }
+
+    /// Lets each finish the request that it has.
+    async fn finish(mut self) {
+        self.ending.send_replace(());
+        while self.served.join_next().await.is_some() {}
+    }
 }
 
 /// Serves a connection to its end, which comes with the present request once `ended` changes.

@@ -25,13 +25,16 @@ const STREAMS: usize = 2;
 /// deadline, each that was cut is told by the tunnel that cut it, and no new connection fails.
 pub fn a_tunnel_that_is_replaced_says_whose_connections_it_cut() -> anyhow::Result<()> {
     let mut bed = Bed::new(2)?;
-    for (pod, node) in [("client-1", 0), ("client-2", 0), ("server", 1)] {
+    let pods = [("client-1", 0), ("client-2", 0), ("caller", 0), ("server", 1)];
+    for (pod, node) in pods {
         bed.add_pod(pod, node)?;
     }
     bed.configure()?;
     let mut tunnels = [bed.start_tunnel(0, &SETTINGS)?, bed.start_tunnel(1, &SETTINGS)?];
-    bed.enrol(&["client-1", "client-2", "server"])?;
-    let from = [bed.namespace("client-1")?, bed.namespace("client-2")?];
+    bed.enrol(&pods.map(|(pod, _)| pod))?;
+    // Not from where the streams come from: two connections of a pod may have the same port and other destinations, and
+    // then the redirection has to give one of them another port, which is what the tunnel sees of it.
+    let from = [bed.namespace("caller")?];
     let traffic = Traffic::at_rate(&from, bed.socket("server", HTTP_PORT)?, RATE)?;
     for (node, direction) in [(0, "outbound"), (1, "inbound")] {
         let streams = Streams::open(&bed)?;

@@ -59,15 +59,15 @@ fn add(pair: &mut Pair, name: &str, node: usize) -> anyhow::Result<()> {
     pair.apply()
 }
 
-/// An old replica: no endpoint any more; told to end when the tunnels know that, which is what a `preStop` hook waits
-/// for, because whoever closes a listener that is still called resets connections, with a mesh or without; and gone.
+/// An old replica: no endpoint any more, told to end in the moment in which that is written, for neither waits for the
+/// other in a cluster; and gone once it has ended.
 fn remove(pair: &mut Pair, name: &str) -> anyhow::Result<()> {
     let pod = pair.bed.world.pod(name)?;
     let (uid, node) = (pod.uid.clone(), pod.spec.node);
     let tunnel = if node == 0 { &pair.first } else { &pair.second };
     let mark = tunnel.mark()?;
     pair.bed.mesh.workload(name)["services"] = json!({});
-    pair.apply()?;
+    pair.bed.configure()?;
     let ended = pair.bed.world.end_app(name)?;
     ensure!(ended.success(), "{name} ended with {ended}");
     pair.bed.world.remove_pod(name)?;
