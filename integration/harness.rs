@@ -72,6 +72,13 @@ enum Part {
     },
 }
 
+/// Plays a tunnel or an application, if that is what the command line asks for: what a program does first that starts
+/// both out of itself. Its own work, if it gets to it, needs [`host::enter`].
+pub fn part() -> Option<ExitCode> {
+    let part = std::env::args().nth(1)?;
+    matches!(part.as_str(), "tunnel" | "lab-app").then(|| told(play(Part::parse(), &[])))
+}
+
 /// The executable's `main`: plays the part that the command line names, or runs the scenarios.
 pub fn main(scenarios: &[Scenario]) -> ExitCode {
     let part = std::env::args().nth(1).unwrap_or_default();
@@ -79,13 +86,14 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
         true => play(Part::parse(), scenarios),
         false => runner::run(scenarios),
     };
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    told(outcome)
+}
+
+fn told(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 fn play(part: Part, scenarios: &[Scenario]) -> anyhow::Result<ExitCode> {

@@ -2,6 +2,7 @@
 //!
 //! It is an ordinary program that knows nothing of a mesh, so what it sees is the proof of what applications see.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use super::http;
 
@@ -26,6 +30,10 @@ pub const ECHO_PORT: u16 = 9000;
 
 /// How long accepting rests after it failed.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// After SIGTERM: how long nobody calls when all have heard that it goes, and how long it waits for that.
+const CALLED_AGAIN: Duration = Duration::from_millis(250);
+const CALLED_AT_MOST: Duration = Duration::from_secs(10);
 
 /// What to be.
 #[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
@@ -66,7 +74,9 @@ pub struct Answer {
     pub upstream_failure: Option<String>,
 }
 
-/// Serves until it is killed. SIGUSR1 makes it stop listening for HTTP, as an application does that ends in order.
+/// Serves until SIGTERM; then, once nobody calls it any more, it closes its listener, finishes the requests that it has and
+/// ends, as applications do that survive a rolling update: whoever has not heard yet that it goes is still served. SIGUSR1
+/// makes it stop listening for HTTP at once, and nothing else.
 ///
 /// # Errors
 /// A port is taken.
@@ -77,7 +87,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     runtime.block_on(async {
         let echo = listen(ECHO_PORT).await?;
         let http = listen(HTTP_PORT).await?;
-        tokio::join!(serve_echo(echo), serve_http(http, args)).1
+        tokio::select! {
+            never = serve_echo(echo) => match never {},
+            ended = serve_http(http, args) => ended,
+        }
     })
 }
 
@@ -95,24 +108,69 @@ async fn listen(port: u16) -> anyhow::Result<TcpListener> {
 
 async fn serve_http(listener: TcpListener, args: Args) -> anyhow::Result<()> {
     let mut stop = signal(SignalKind::user_defined1())?;
-    loop {
+    let mut end = signal(SignalKind::terminate())?;
+    let mut clients = Clients::new(args);
+    let ends = loop {
         tokio::select! {
             biased;
             // Whoever was accepted by the kernel already is served: a listener that closes resets those that wait.
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    tokio::spawn(serve_connection(stream, peer, args.clone()));
-                }
-                Err(_) => tokio::time::sleep(ACCEPT_REST).await,
-            },
-            _ = stop.recv() => break,
+            accepted = listener.accept() => clients.serve(accepted).await,
+            _ = stop.recv() => break false,
+            _ = end.recv() => break true,
+            Some(_) = clients.served.join_next() => {}
         }
+    };
+    if ends {
+        let latest = Instant::now() + CALLED_AT_MOST;
+        while Instant::now() < latest
+            && let Ok(accepted) = timeout(CALLED_AGAIN, listener.accept()).await
+        {
+            clients.serve(accepted).await;
+        }
+        drop(listener);
+    } else {
+        drop(listener);
+        end.recv().await;
     }
-    drop(listener);
-    std::future::pending().await
+    clients.finish().await;
+    Ok(())
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, args: Args) {
+/// Those who are served.
+struct Clients {
+    args: Args,
+    served: JoinSet<()>,
+    ending: watch::Sender<()>,
+}
+
+impl Clients {
+    fn new(args: Args) -> Self {
+        Self {
+            args,
+            served: JoinSet::new(),
+            ending: watch::Sender::new(()),
+        }
+    }
+
+    async fn serve(&mut self, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
+        match accepted {
+            Ok((stream, peer)) => {
+                let (args, ended) = (self.args.clone(), self.ending.subscribe());
+                self.served.spawn(serve_connection(stream, peer, args, ended));
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+        }
+    }
+
+    /// Lets each finish the request that it has.
+    async fn finish(mut self) {
+        self.ending.send_replace(());
+        while self.served.join_next().await.is_some() {}
+    }
+}
+
+/// Serves a connection to its end, which comes with the present request once `ended` changes.
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, args: Args, mut ended: watch::Receiver<()>) {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let service = service_fn(|request: Request<Incoming>| {
         let target = request
@@ -121,10 +179,17 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, args: Args) {
             .map_or("/", |target| target.as_str());
         answer(args.clone(), peer, target.to_owned())
     });
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
     // A client that breaks off is its own affair.
-    let _ended = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ended = tokio::select! {
+        served = connection.as_mut() => served,
+        _ = ended.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
 }
 
 async fn answer(args: Args, peer: SocketAddr, target: String) -> anyhow::Result<Response<Full<Bytes>>> {
@@ -150,7 +215,7 @@ async fn answer(args: Args, peer: SocketAddr, target: String) -> anyhow::Result<
         .body(Full::new(Bytes::from(body)))?)
 }
 
-async fn serve_echo(listener: TcpListener) {
+async fn serve_echo(listener: TcpListener) -> Infallible {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {

@@ -51,14 +51,30 @@ pub fn mark(log: &Path) -> anyhow::Result<Mark> {
 pub fn line(log: &Path, after: Mark, words: &[&str]) -> anyhow::Result<String> {
     eventually(format_args!("a line with {words:?} in {}", log.display()), || {
         let text = read(log)?;
-        let new = text.get(after.0..).unwrap_or_default();
-        // The last line may not be complete yet.
-        let complete = new.rfind('\n').map_or("", |end| &new[..end]);
-        let found = complete
+        let new = complete(text.get(after.0..).unwrap_or_default());
+        let found = new
             .lines()
             .find(|line| words.iter().all(|word| line.contains(word)));
         Ok(found.map(str::to_owned))
     })
+}
+
+/// The complete lines after the mark, as they are now, that hold all of the words.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn lines(log: &Path, after: Mark, words: &[&str]) -> anyhow::Result<Vec<String>> {
+    let text = read(log)?;
+    let new = complete(text.get(after.0..).unwrap_or_default());
+    let found = new
+        .lines()
+        .filter(|line| words.iter().all(|word| line.contains(word)));
+    Ok(found.map(str::to_owned).collect())
+}
+
+/// The text without its last line, if that is still being written.
+fn complete(text: &str) -> &str {
+    text.rfind('\n').map_or("", |end| &text[..end])
 }
 
 /// The value of a `name=value` or `name="value"` field of a log line, as it was before it was quoted.
@@ -109,6 +125,11 @@ impl Metrics {
         Self {
             samples: text.lines().filter_map(sample).collect(),
         }
+    }
+
+    /// All samples.
+    pub fn all(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter()
     }
 
     /// The samples with this name and all of these labels.

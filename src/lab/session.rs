@@ -32,6 +32,14 @@ impl Session {
         })
     }
 
+    /// The client's own end.
+    ///
+    /// # Errors
+    /// The kernel does not know it any more.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.stream.get_ref().local_addr()
+    }
+
     /// Sends a line and reads the answer.
     ///
     /// # Errors

@@ -182,6 +182,31 @@ impl World {
         Ok(self.pods.entry(name).or_insert(pod))
     }
 
+    /// Asks the application of a pod to end as Kubernetes does it, waits until it has, and returns its exit status.
+    ///
+    /// # Errors
+    /// Nothing runs there, or it does not end in time.
+    pub fn end_app(&mut self, pod: &str) -> anyhow::Result<std::process::ExitStatus> {
+        let pod = self.pods.get_mut(pod).with_context(|| format!("no pod {pod}"))?;
+        pod.app()?.signal(nix::sys::signal::Signal::SIGTERM)?;
+        let app = pod.app.take().context("nothing runs in the pod")?;
+        app.wait(PATIENCE)
+    }
+
+    /// Takes a pod away, as it is when a node agent hears of it: what still ran there is killed, its cable and its
+    /// address are gone, and its network namespace goes with the last who has it open.
+    ///
+    /// # Errors
+    /// There is no such pod, or the kernel refuses.
+    pub fn remove_pod(&mut self, name: &str) -> anyhow::Result<()> {
+        let pod = self.pods.remove(name).with_context(|| format!("no pod {name}"))?;
+        self.fabric
+            .remove_pod(pod.spec.node, &pod.attachment)
+            .with_context(|| format!("cannot take away {name}"))?;
+        self.node(pod.spec.node)?.agent.forget(&self.runtime, &pod);
+        Ok(())
+    }
+
     /// A pod by name.
     ///
     /// # Errors

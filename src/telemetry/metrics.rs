@@ -256,7 +256,7 @@ impl Metrics {
         self.configurations.error(source);
     }
 
-    /// Reports these workers from now on.
+    /// Reports these workers from now on, and the runtime that this is called in as the control runtime.
     pub fn watch_workers(&self, workers: &[WorkerHandle]) {
         self.workers.watch(workers);
     }

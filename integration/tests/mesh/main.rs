@@ -111,6 +111,8 @@ const LIFECYCLE: &[Scenario] = scenarios![
     lifecycle::a_pod_that_leaves_the_mesh_may_finish,
     lifecycle::a_second_interrupt_ends_the_drain,
     lifecycle::a_tunnel_is_replaced_under_load,
+    lifecycle::a_tunnel_that_is_replaced_says_whose_connections_it_cut,
+    lifecycle::a_rolling_update_fails_no_request,
     lifecycle::quitquitquit_drains_too,
     lifecycle::without_a_successor_a_tunnel_accepts_until_its_deadline,
     lifecycle::a_start_that_cannot_work_says_why,

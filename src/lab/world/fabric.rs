@@ -4,17 +4,24 @@
 //! Node `n` (from 1) has 10.200.0.n on the wire and routes 10.244.n.0/24 to its pods; with IPv6, fd00:200::n and
 //! fd00:244:n::/64. Every cable is a network of its own, so that two pods of one node can only talk through it.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use adit_net::Namespace;
 use adit_net::link::{self, End, Route};
+use adit_net::{Namespace, Reason};
+use anyhow::Context;
 use ipnet::IpNet;
+use nix::errno::Errno;
 
 /// The device in every node and pod that leads out of it.
 pub const DEVICE: &str = "eth0";
 
 /// The device that joins the nodes, in the wire's namespace.
 const BRIDGE: &str = "wire";
+
+/// How many addresses of pods that have gone rest before the first of them is given to a new pod: few, so that what
+/// remembers the old pod for too long is found out.
+const RESTING: usize = 4;
 
 /// An address of each family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +49,8 @@ pub struct Attachment {
     pub addresses: Addresses,
     /// The other end of its cable, in the node's namespace.
     pub cable: String,
+    /// Its place on the node, which its addresses are made of.
+    number: u8,
 }
 
 /// The wire and what hangs on it.
@@ -55,7 +64,23 @@ pub(super) struct Fabric {
 #[derive(Debug)]
 struct FabricNode {
     namespace: Namespace,
+    /// The last number that a pod was the first to have.
     pods: u8,
+    /// Numbers of pods that have gone, those that went first in front.
+    free: VecDeque<u8>,
+}
+
+impl FabricNode {
+    /// A number for a new pod.
+    fn number(&mut self) -> anyhow::Result<u8> {
+        let fresh = self.pods.checked_add(1).filter(|number| *number < u8::MAX - 1);
+        if self.free.len() > RESTING || fresh.is_none() {
+            return self.free.pop_front().context("no address is left on the node");
+        }
+        let fresh = fresh.context("no address is left on the node")?;
+        self.pods = fresh;
+        Ok(fresh)
+    }
 }
 
 impl Fabric {
@@ -90,6 +115,7 @@ impl Fabric {
         self.nodes.push(FabricNode {
             namespace: namespace.clone(),
             pods: 0,
+            free: VecDeque::new(),
         });
         Ok(namespace)
     }
@@ -102,11 +128,11 @@ impl Fabric {
             .nodes
             .get_mut(node)
             .ok_or_else(|| anyhow::anyhow!("no node number {node}"))?;
-        node.pods += 1;
+        let pod = node.number()?;
         // The first address of the network is the node's own.
-        let (gateway, addresses) = (of_pod(number, 1, ipv6), of_pod(number, node.pods + 1, ipv6));
+        let (gateway, addresses) = (of_pod(number, 1, ipv6), of_pod(number, pod + 1, ipv6));
         let namespace = Namespace::create()?;
-        let cable = format!("pod{}", node.pods);
+        let cable = format!("pod{pod}");
         link::set_up(&namespace, "lo")?;
         link::add_veth(end(&node.namespace, &cable), end(&namespace, DEVICE))?;
         for (gateway, address) in gateway.all().zip(addresses.all()) {
@@ -120,7 +146,23 @@ impl Fabric {
             namespace,
             addresses,
             cable,
+            number: pod,
         })
+    }
+
+    /// Takes the cable of a pod away, unless somebody has already, and its address back.
+    pub(super) fn remove_pod(&mut self, node: usize, attachment: &Attachment) -> anyhow::Result<()> {
+        let node = self
+            .nodes
+            .get_mut(node)
+            .ok_or_else(|| anyhow::anyhow!("no node number {node}"))?;
+        match link::remove(&node.namespace, &attachment.cable) {
+            Ok(()) => {}
+            Err(error) if error.reason == Reason::Refused(Errno::ENODEV) => {}
+            Err(error) => return Err(error.into()),
+        }
+        node.free.push_back(attachment.number);
+        Ok(())
     }
 
     fn make_router(&self, namespace: &Namespace) -> anyhow::Result<()> {

@@ -92,6 +92,11 @@ impl Agent {
         }
     }
 
+    /// The pod has gone: there are no rules to remove any more.
+    pub(super) fn forget(&self, runtime: &Runtime, pod: &Pod) {
+        runtime.block_on(self.zds.remove(&pod.uid));
+    }
+
     pub(super) fn release(&self, runtime: &Runtime, pod: &Pod) -> anyhow::Result<()> {
         rules::remove(pod.namespace())?;
         policy_routing::remove(pod.namespace())?;

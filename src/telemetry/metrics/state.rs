@@ -154,6 +154,7 @@ impl Collector for Configurations {
 #[derive(Default, Debug)]
 pub(super) struct Workers {
     handles: Mutex<Vec<WorkerHandle>>,
+    control: Mutex<Option<tokio::runtime::Handle>>,
 }
 
 /// A metric of one worker.
@@ -187,6 +188,7 @@ const PER_WORKER: [OfWorker; 3] = [
 impl Workers {
     pub(super) fn watch(&self, workers: &[WorkerHandle]) {
         *lock(&self.handles) = workers.to_vec();
+        *lock(&self.control) = tokio::runtime::Handle::try_current().ok();
     }
 }
 
@@ -209,6 +211,12 @@ impl Collector for Workers {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             metric.encode_gauge(&value)?;
         }
+        let control = lock(&self.control)
+            .as_ref()
+            .map(|control| control.metrics().num_alive_tasks());
+        let help = "Tasks of the control runtime, that of the scrape included.";
+        let mut metric = encoder.encode_descriptor("adit_control_tasks", help, None, MetricType::Gauge)?;
+        metric.encode_gauge(&(control.unwrap_or(0) as f64))?;
         for (name, help, value) in PER_WORKER {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Unknown)?;
             for worker in &workers {

@@ -179,6 +179,18 @@ fn workers_are_reported_each() {
     workers.join();
 }
 
+#[tokio::test]
+async fn the_runtime_that_workers_are_reported_from_is_the_control_runtime() {
+    let metrics = metrics();
+    assert!(has(&metrics, "adit_control_tasks 0.0"));
+    metrics.watch_workers(&[]);
+    let left = tokio::spawn(std::future::pending::<()>());
+    assert!(has(&metrics, "adit_control_tasks 1.0"));
+    left.abort();
+    assert!(left.await.is_err_and(|ended| ended.is_cancelled()));
+    assert!(has(&metrics, "adit_control_tasks 0.0"));
+}
+
 #[test]
 fn workloads_that_left_the_mesh_are_forgotten_and_their_series_go_an_hour_later() {
     let metrics = metrics();
