@@ -32,6 +32,7 @@ pub struct Connection {
     state: Rc<State>,
     peer: PeerChain,
     local: SocketAddr,
+    established: Instant,
     timings: Timings,
 }
 
@@ -75,9 +76,10 @@ impl Connection {
         let started = Instant::now();
         let (transport, flush, peer) =
             handshake(socket, Role::Client(config), settings.deadlines.tls).await?;
+        let established = Instant::now();
         let timings = Timings {
             connect,
-            tls: started.elapsed(),
+            tls: established - started,
         };
         // Writes the preface, which is staged like everything else and leaves with the driver's first turn.
         let (requests, connection) = builder(settings)
@@ -98,6 +100,7 @@ impl Connection {
             state,
             peer,
             local,
+            established,
             timings,
         })
     }
@@ -200,6 +203,11 @@ impl Connection {
     /// Our address.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// When its TLS handshake was over.
+    pub fn established(&self) -> Instant {
+        self.established
     }
 
     /// How long it took to make.
