@@ -16,6 +16,7 @@ use adit_mesh::{Identity, Outcome, Text};
 use adit_net::Source;
 use adit_pki::peer_identity;
 use adit_telemetry::Direction::Inbound as AtDestination;
+use adit_telemetry::spans::Phase;
 use http::HeaderValue;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -41,6 +42,7 @@ struct Peer {
 pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
     let _accepting = pod.accepting();
     let mut report = Report::new(&pod, Direction::Inbound, client);
+    report.begin_trace();
     let (accepted, peer) = match accept(&pod, socket, client, &mut report).await {
         Ok(accepted) => accepted,
         Err(failure) => return report.refuse(&failure),
@@ -133,7 +135,10 @@ async fn connect(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) {
         Ok(socket) => {
             let baggage = response_baggage(&pod, &local);
             match incoming.accept(baggage) {
-                Ok(stream) => relay(&entry, report, delivery, stream, socket).await,
+                Ok(stream) => {
+                    report.passed(Phase::ConnectAnswered);
+                    relay(&entry, report, delivery, stream, socket).await;
+                }
                 Err(failure) => report.refuse(&failure),
             }
         }
@@ -176,7 +181,9 @@ async fn reach(
     authorize(pod, entry, report)?;
     let address = delivery.dial(pod.worker.shared.config.traffic.localhost_app_tunnel);
     entry.actual.set(Some(address));
-    application(pod, entry, address).await
+    let socket = application(pod, entry, address).await?;
+    report.passed(Phase::TcpConnected);
+    Ok(socket)
 }
 
 /// Decides whether the pod's policies of this moment allow the connection.
