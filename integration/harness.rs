@@ -11,6 +11,7 @@ use clap::Parser;
 
 pub mod agents;
 pub mod bed;
+pub mod collector;
 pub mod credentials;
 pub mod document;
 pub mod pair;
