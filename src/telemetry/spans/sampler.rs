@@ -36,7 +36,7 @@ impl Ratio {
     pub fn new(share: f64) -> Option<Self> {
         const ALL: f64 = (1u64 << 63) as f64;
         // The conversion cuts off what is behind the point and stays in range.
-        (0.0..=1.0).contains(&share).then(|| Self {
+        (0.0..=1.0).contains(&share).then_some(Self {
             bound: (share * ALL) as u64,
         })
     }
