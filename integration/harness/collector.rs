@@ -18,6 +18,7 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::sync::oneshot;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
@@ -113,7 +114,9 @@ impl Collector {
         let listener = namespace.run(|| std::net::TcpListener::bind(address)).flatten()?;
         listener.set_nonblocking(true)?;
         let arrived = Arrived::default();
-        let service = TraceServiceServer::new(Service(arrived.clone()));
+        let service = TraceServiceServer::new(Service(arrived.clone()))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip);
         let (stop, stopped) = oneshot::channel();
         let serve = async move {
             let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?);

@@ -94,8 +94,11 @@ fn has(told: &Told, attributes: &[(&str, &str)]) -> anyhow::Result<()> {
 
 /// Parent and child, and what they say is what the log lines say.
 pub fn a_connection_has_a_span_at_each_end() -> anyhow::Result<()> {
-    let named: &[_] = &[("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=lab")];
-    let stage = Stage::build([named, &[("OTEL_EXPORTER_OTLP_COMPRESSION", "none")]], |_| ())?;
+    let named: &[_] = &[
+        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=lab"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    ];
+    let stage = Stage::build([named, &[]], |_| ())?;
     let collector = stage.collector()?;
     let [from, to] = [Watch::begin(&stage.tunnels[0])?, Watch::begin(&stage.tunnels[1])?];
     stage.call()?;

@@ -17,8 +17,9 @@ use tonic::{Code, Request, Status};
 
 use super::settings::{Collector, Tls};
 
-/// An answer is empty, or a number and a sentence.
-const LARGEST_ANSWER: usize = 64 * 1024;
+/// An answer is empty, or a number and a sentence. It is counted as it arrives, and gzip makes at most a thousand
+/// times as much of it.
+const LARGEST_ANSWER: usize = 16 * 1024;
 /// So much of a collector's words is logged.
 const MOST_WORDS: usize = 300;
 /// As the specification wants it (OTLP Exporter, "User Agent").
@@ -86,7 +87,10 @@ impl Collector {
             .map_err(|error| Failed::later(chain(&error)))?;
         let client = TraceServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
         Ok(if self.gzip {
-            client.send_compressed(CompressionEncoding::Gzip)
+            // gRPC's server in Go answers in the encoding that it was asked in, without asking for what we accept.
+            client
+                .send_compressed(CompressionEncoding::Gzip)
+                .accept_compressed(CompressionEncoding::Gzip)
         } else {
             client
         })

@@ -81,6 +81,14 @@ async fn batches_arrive_with_their_headers_and_their_resource() {
             assert_eq!(metadata.get("x-tenant").expect("sent"), "bank");
             let agent = metadata.get("user-agent").expect("sent").to_str().expect("text");
             assert!(agent.starts_with("OTel-OTLP-Exporter-Adit/"), "{agent}");
+            let accepts = metadata
+                .get("grpc-accept-encoding")
+                .and_then(|value| value.to_str().ok());
+            assert_eq!(
+                accepts.is_some_and(|accepts| accepts.contains("gzip")),
+                gzip,
+                "{accepts:?}"
+            );
             let resource = request.resource_spans[0].resource.as_ref().expect("sent");
             assert_eq!(resource.attributes[0].key, "service.name");
             lengths.push(length(&request));

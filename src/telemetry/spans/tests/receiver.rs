@@ -68,7 +68,8 @@ pub(super) async fn start(
         manner,
         arrived: sender,
     })
-    .accept_compressed(CompressionEncoding::Gzip);
+    .accept_compressed(CompressionEncoding::Gzip)
+    .send_compressed(CompressionEncoding::Gzip);
     let mut server = Server::builder();
     if let Some(tls) = tls {
         server = server.tls_config(tls).expect("a certificate and its key");
