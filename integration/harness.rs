@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 pub mod agents;
 pub mod bed;
+pub mod collector;
 pub mod credentials;
 pub mod document;
 pub mod marked;

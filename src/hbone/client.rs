@@ -33,6 +33,7 @@ pub struct Connection {
     peer: PeerChain,
     identity: Option<Identity>,
     local: SocketAddr,
+    established: Instant,
     timings: Timings,
 }
 
@@ -76,9 +77,10 @@ impl Connection {
         let started = Instant::now();
         let (transport, flush, peer) =
             handshake(socket, Role::Client(config), settings.deadlines.tls).await?;
+        let established = Instant::now();
         let timings = Timings {
             connect,
-            tls: started.elapsed(),
+            tls: established - started,
         };
         // Writes the preface, which is staged like everything else and leaves with the driver's first turn.
         let (requests, connection) = builder(settings)
@@ -100,6 +102,7 @@ impl Connection {
             identity: peer.first().and_then(|leaf| adit_pki::peer_identity(leaf).ok()),
             peer,
             local,
+            established,
             timings,
         })
     }
@@ -208,6 +211,11 @@ impl Connection {
     /// Our address.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// When its TLS handshake was over.
+    pub fn established(&self) -> Instant {
+        self.established
     }
 
     /// How long it took to make.

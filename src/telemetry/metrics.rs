@@ -30,7 +30,7 @@ pub use pairs::{PairCache, PairMetrics};
 
 use pairs::Pairs;
 pub use state::HeldCertificates;
-use state::{Certificates, Configurations, Process, Refusals, Stalls, Workers};
+use state::{Certificates, Configurations, DroppedSpans, Process, Refusals, Stalls, Workers};
 
 /// What a metrics registry says about the program it belongs to, in `istio_build`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,6 +64,8 @@ pub struct Metrics {
     pub pods: PodMetrics,
     /// The HBONE connections.
     pub pool: PoolMetrics,
+    /// What became of spans.
+    pub spans: SpanMetrics,
 }
 
 /// The pods of this node, under the names of ztunnel's workload manager.
@@ -94,6 +96,21 @@ pub struct PoolMetrics {
     pub connection_stalls: Counter,
 }
 
+/// What became of the spans of sampled connections.
+#[derive(Clone, Default, Debug)]
+pub struct SpanMetrics {
+    /// Spans that the collector has taken.
+    pub exported: Counter,
+    /// Spans that found the queue full.
+    pub queue_full: Counter,
+    /// Spans of batches that were refused, or not taken in time.
+    pub export_failed: Counter,
+    /// Spans that the collector did not want, of batches that it took.
+    pub rejected: Counter,
+    /// Spans that were not taken before the process ended.
+    pub shutdown: Counter,
+}
+
 impl Metrics {
     /// Registers everything. `log` tells how many lines it dropped.
     pub fn new(build: &Build, log: &log::Writer) -> Arc<Self> {
@@ -111,6 +128,7 @@ impl Metrics {
             first_byte: ByDirection::default(),
             pods: PodMetrics::default(),
             pool: PoolMetrics::default(),
+            spans: SpanMetrics::default(),
         };
         metrics.register_istio();
         metrics.register_ours();
@@ -199,6 +217,17 @@ impl Metrics {
             "adit_flow_control_stalls",
             "Times that data had to wait to be sent",
             stalls,
+        );
+        registry.register(
+            "adit_spans_exported",
+            "Spans that the collector has taken",
+            self.spans.exported.clone(),
+        );
+        let dropped = DroppedSpans(self.spans.clone());
+        registry.register(
+            "adit_spans_dropped",
+            "Spans that were lost, by the reason",
+            dropped,
         );
         registry.register_collector(Box::new(Arc::clone(&self.refusals)));
         registry.register_collector(Box::new(Arc::clone(&self.certificates)));

@@ -2,9 +2,13 @@
 //! it states the default, the unit and the reason.
 //!
 //! A setting that ztunnel has is read from ztunnel's variable, so that an existing DaemonSet works by changing the
-//! image; one of ours has the prefix `ADIT_`. The flag is always the variable in lower case with hyphens, without the
+//! image; one that OpenTelemetry specifies has its name there (`OTEL_`); one of ours has the prefix `ADIT_`. The flag is always the variable in lower case with hyphens, without the
 //! prefixes `ADIT_` and `ZTUNNEL_`. Values are text here and become types in [`Config::new`](crate::config::Config::new),
 //! where an error can name the variable as well as the flag, and an empty value counts as not set, as in Kubernetes.
+
+mod spans;
+
+pub use spans::SpanArgs;
 
 /// Every setting of the tunnel as it was given. A flag wins over its variable.
 #[derive(clap::Args, Clone, PartialEq, Eq, Default, Debug)]
@@ -28,6 +32,9 @@ pub struct Args {
     /// The process itself.
     #[command(flatten)]
     pub process: ProcessArgs,
+    /// Spans of connections.
+    #[command(flatten)]
+    pub spans: SpanArgs,
     /// What a DaemonSet written for ztunnel has as arguments (`proxy ztunnel`). It says nothing that we would not do
     /// anyway.
     #[arg(hide = true, num_args = 0..=2, value_parser = ["proxy", "ztunnel"])]

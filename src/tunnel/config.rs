@@ -14,6 +14,7 @@ mod proxy_config;
 mod read;
 mod sockets;
 mod sources;
+mod spans;
 mod traffic;
 pub(crate) mod unsupported;
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub traffic: Traffic,
     /// Workers, ports, shutdown and logging.
     pub process: Process,
+    /// Spans: where they go, and which connections have one. `None` if there are none.
+    pub spans: Option<adit_telemetry::spans::Settings>,
     /// Settings of ztunnel that were given and have no effect here, for a warning each.
     pub unsupported: Vec<Unsupported>,
 }
@@ -63,8 +66,10 @@ impl Config {
         unsupported::check_names(environment)?;
         let proxy = proxy_config::read(args.sources.proxy_config.as_deref(), environment)?;
         let unsupported = unsupported::find(environment, &proxy)?;
+        let node = Node::new(&args.node, &proxy, environment)?;
         Ok(Self {
-            node: Node::new(&args.node, &proxy, environment)?,
+            spans: spans::settings(&args.spans, &node)?,
+            node,
             mesh: MeshSource::new(&args.sources)?,
             certificates: Certificates::new(&args)?,
             agent_socket: sources::agent_socket(&args.sources)?,

@@ -16,6 +16,7 @@ use adit_mesh::{Identity, Outcome, Text};
 use adit_net::Source;
 use adit_pki::peer_identity;
 use adit_telemetry::Direction::Inbound as AtDestination;
+use adit_telemetry::spans::Phase;
 use http::HeaderValue;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -42,6 +43,7 @@ struct Peer {
 pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
     let _accepting = pod.accepting();
     let mut report = Report::new(&pod, Direction::Inbound, client);
+    report.begin_trace();
     let (accepted, peer) = match accept(&pod, socket, client, &mut report).await {
         Ok(accepted) => accepted,
         Err(failure) => return report.refuse(&failure),
@@ -130,7 +132,10 @@ async fn begin(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) -> Option<E
     };
     let accepted = incoming.accept(response_baggage(&pod, &local));
     let announced = match accepted {
-        Ok(stream) => announce(&entry, &delivery, &mut socket).await.map(|()| stream),
+        Ok(stream) => {
+            report.passed(Phase::ConnectAnswered);
+            announce(&entry, &delivery, &mut socket).await.map(|()| stream)
+        }
         Err(failure) => Err(failure),
     };
     match announced {
@@ -189,7 +194,9 @@ async fn reach(
     authorize(pod, entry, report)?;
     let address = delivery.dial(pod.worker.shared.config.traffic.localhost_app_tunnel);
     entry.actual.set(Some(address));
-    application(pod, entry, address).await
+    let socket = application(pod, entry, address).await?;
+    report.passed(Phase::TcpConnected);
+    Ok(socket)
 }
 
 /// Decides whether the pod's policies of this moment allow the connection.

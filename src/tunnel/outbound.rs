@@ -17,6 +17,7 @@ use adit_mesh::route::{self, Choice, Hop, Route, Tunnelled};
 use adit_mesh::{Outcome, Text};
 use adit_net::Source;
 use adit_net::socket::{broken, original_destination};
+use adit_telemetry::spans::Phase;
 use http::{HeaderValue, Method, Request, Uri};
 use tokio::net::TcpStream;
 
@@ -35,6 +36,7 @@ const MOST_ATTEMPTS: usize = 5;
 /// Begins one connection: finds and reaches its other side.
 pub(crate) async fn begin(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) -> Option<Established> {
     let mut report = Report::new(&pod, Direction::Outbound, client);
+    report.begin_trace();
     let original = match original_destination(&socket) {
         Ok(original) => original,
         Err(error) => {
@@ -105,6 +107,7 @@ async fn establish(
             Route::Passthrough { address, .. } => {
                 entry.actual.set(Some(address));
                 let socket = dial::tcp(pod, Source::Any, address).await?;
+                report.passed(Phase::TcpConnected);
                 return Ok(Server {
                     side: Side::Tcp(socket),
                     active: None,
@@ -112,10 +115,11 @@ async fn establish(
             }
             Route::Direct(hop) => {
                 entry.actual.set(Some(hop.address));
-                (
-                    hop.peer.uid.clone(),
-                    dial::tcp(pod, Source::Any, hop.address).await.map(Side::Tcp),
-                )
+                let dialled = dial::tcp(pod, Source::Any, hop.address).await;
+                if dialled.is_ok() {
+                    report.passed(Phase::TcpConnected);
+                }
+                (hop.peer.uid.clone(), dialled.map(Side::Tcp))
             }
             Route::Hbone(tunnelled) => {
                 entry.actual.set(Some(tunnelled.hop.address));
@@ -180,13 +184,14 @@ async fn tunnel(
         expected: tunnelled.expected.clone(),
         address: tunnelled.hop.address,
     };
-    let trace = Traceparent::fresh(&mut pod.worker.random.borrow_mut());
-    report.trace(trace);
-    let request = request(local, entry.source, tunnelled, trace)?;
+    let request = request(local, entry.source, tunnelled, report.trace_to_send())?;
     let Opened {
-        stream, connection, ..
+        stream,
+        connection,
+        fresh,
+        ..
     } = pod.pool.open(&key, &request).await?;
-    report.tunnel(connection.identity());
+    report.tunnel(&connection, fresh);
     *entry.chain.borrow_mut() = Some(connection.peer().clone());
     Ok(stream)
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use adit_hbone::Failure;
 use adit_mesh::{Outcome, route};
 use adit_net::socket::{broken, original_destination};
+use adit_telemetry::spans::Phase;
 use tokio::net::TcpStream;
 
 use crate::carry::Established;
@@ -19,6 +20,7 @@ use crate::report::Report;
 /// Begins one connection: decides, and dials the application.
 pub(crate) async fn begin(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) -> Option<Established> {
     let mut report = Report::new(&pod, Direction::Plaintext, client);
+    report.begin_trace();
     let original = match original_destination(&socket) {
         Ok(original) => original,
         Err(error) => {
@@ -40,7 +42,9 @@ pub(crate) async fn begin(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) -
     entry.actual.set(Some(delivery.address));
     let reached = async {
         authorize(&pod, &entry, &mut report)?;
-        application(&pod, &entry, delivery.address).await
+        let socket = application(&pod, &entry, delivery.address).await?;
+        report.passed(Phase::TcpConnected);
+        Ok(socket)
     };
     let reached = tokio::select! {
         biased;

@@ -18,6 +18,7 @@ use adit_telemetry::metrics::{Build, Metrics};
 use adit_telemetry::runtime::threads::Workers;
 use adit_telemetry::runtime::{drain, panics, signals::Signals};
 use adit_telemetry::server::readiness::Readiness;
+use adit_telemetry::spans::{self, Exporter, Spans};
 use anyhow::Context;
 use tokio::time::Instant;
 
@@ -69,6 +70,7 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
         },
         &log.writer,
     );
+    let (spans, exporter) = spans(&config, &metrics).await?;
     let certificates = certificates(&config)?;
     let store = Arc::new(Store::new(LocalNode {
         name: Text::from(config.node.name.as_deref().unwrap_or_default()),
@@ -87,6 +89,7 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
         certificates,
         metrics: metrics.clone(),
         access: AccessLog::new(log.writer.clone()),
+        spans,
     });
     watch_certificates(&shared);
     let workers = start_workers(&shared)?;
@@ -99,6 +102,9 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
         status: status.clone(),
     };
     admin::serve(state, &process.ports, &log.levels, &readiness, quit, &draining)?;
+    if let Some(exporter) = exporter {
+        tokio::spawn(exporter.run(draining.clone()));
+    }
     drop(draining);
 
     tokio::spawn(source.run());
@@ -149,6 +155,19 @@ async fn release_code() {
         Ok(bytes) => tracing::debug!(bytes, "the code that the start used is not held any more"),
         Err(error) => tracing::debug!(%error, "the code that the start used stays resident"),
     }
+}
+
+/// The queue of spans and what empties it, where a collector is configured.
+async fn spans(config: &Config, metrics: &Metrics) -> anyhow::Result<(Option<Spans>, Option<Exporter>)> {
+    let Some(settings) = &config.spans else {
+        return Ok((None, None));
+    };
+    let (spans, exporter) = spans::queue(settings.clone(), metrics.spans.clone());
+    exporter.check().await.context(
+        "OTEL_EXPORTER_OTLP_CERTIFICATE, or our own certificate or key towards the collector of spans",
+    )?;
+    tracing::info!(collector = %settings.collector.endpoint, sampler = ?settings.sampler, "spans are exported");
+    Ok((Some(spans), Some(exporter)))
 }
 
 fn certificates(config: &Config) -> anyhow::Result<CertificateManager> {

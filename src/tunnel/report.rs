@@ -1,15 +1,19 @@
 //! What is told about a connection, however it ended: one access-log line and its metrics. Whoever serves a
 //! connection fills the report in as it learns, and ends it by [`Report::refuse`] or by [`Report::open`] and
 //! [`Opened::close`]. One that is dropped without either (its task was ended, or panicked) is still told, as the
-//! tunnel's end, so that what was opened is closed in the metrics too.
+//! tunnel's end, so that what was opened is closed in the metrics too. A connection that is sampled has a span as well
+//! ([`trace`]).
+
+mod trace;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adit_hbone::Failure;
+use adit_hbone::client;
 use adit_hbone::headers::baggage;
 use adit_hbone::headers::forwarded;
 use adit_hbone::headers::traceparent::Traceparent;
@@ -19,6 +23,7 @@ use adit_mesh::route::{Delivery, Hop, Route};
 use adit_mesh::{Identity, Outcome, Service, ServiceKey, Text, Workload};
 use adit_telemetry::access::{Party, Record};
 use adit_telemetry::metrics::{Connection as Labels, PairMetrics, SecurityPolicy};
+use adit_telemetry::spans::{Phase, Recording};
 use http::HeaderMap;
 
 use crate::live::{Connection, Direction};
@@ -49,6 +54,8 @@ pub struct Report {
     /// The hostname that the client says it called.
     named_host: Option<String>,
     trace: Option<Traceparent>,
+    /// What its span will say, if it is sampled.
+    recording: Option<Box<Recording>>,
     /// Few connections have one, and it is large.
     policy: Option<Box<Verdict>>,
 }
@@ -72,6 +79,7 @@ impl Report {
             claims: None,
             named_host: None,
             trace: None,
+            recording: None,
             policy: None,
         }
     }
@@ -112,6 +120,7 @@ impl Report {
                 self.destination = refusal.workload.clone().or(self.destination.take());
             }
         }
+        self.passed(Phase::Routed);
     }
 
     fn hop(&mut self, hop: &Hop) {
@@ -120,10 +129,11 @@ impl Report {
         self.destination = Some(hop.destination.as_ref().unwrap_or(&hop.peer).clone());
     }
 
-    /// The tunnel to the destination is up, and this is whom its end proved to be.
-    pub fn tunnel(&mut self, peer: Option<&Identity>) {
-        self.destination_identity = peer.cloned();
+    /// The CONNECT is answered; `fresh` tells whether the tunnel that carries it was made for it.
+    pub fn tunnel(&mut self, connection: &client::Connection, fresh: bool) {
+        self.destination_identity = connection.identity().cloned();
         self.source_identity = self.source.as_ref().map(|workload| workload.identity.clone());
+        self.passed_tunnel(connection, fresh);
     }
 
     /// The connection came through a tunnel that ends at `socket`, whose other end proved this identity.
@@ -135,7 +145,7 @@ impl Report {
     /// What the CONNECT says about itself. Headers that cannot be read are ignored: they decide nothing.
     pub fn headers(&mut self, headers: &HeaderMap) {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        self.trace = text(TRACEPARENT).and_then(|value| Traceparent::parse(value).ok());
+        self.continue_trace(text(TRACEPARENT).and_then(|value| Traceparent::parse(value).ok()));
         self.claims = text(BAGGAGE).map(str::to_owned);
         if let Some(Ok(forwarded)) = text(FORWARDED).map(forwarded::parse) {
             self.named_host = forwarded.host.map(str::to_owned);
@@ -153,21 +163,18 @@ impl Report {
         self.named_host.as_deref()
     }
 
-    /// The place in a trace.
-    pub fn trace(&mut self, trace: Traceparent) {
-        self.trace = Some(trace);
-    }
-
     /// How the connection is delivered to the pod, and the service that it is counted for.
     pub fn delivery(&mut self, delivery: &Delivery, service: Option<&Arc<Service>>) {
         self.called = Some(delivery.authorized);
         self.service = delivery.service.as_ref().or(service).cloned();
+        self.passed(Phase::Routed);
     }
 
     /// What the pod's policies say. Where none restricts anything there is nothing to tell.
     pub fn verdict(&mut self, verdict: Verdict) {
         let silent = verdict.decision == Decision::Allowed { by: None } && verdict.dry_run.is_empty();
         self.policy = (!silent).then(|| Box::new(verdict));
+        self.passed(Phase::Authorized);
     }
 
     /// The service that was called, as far as it is known.
@@ -212,7 +219,13 @@ impl Report {
         if outcome == Outcome::CertificateRevoked {
             metrics.revoked[direction].inc();
         }
-        self.log(outcome, Some(detail), 0, 0);
+        self.tell(outcome, Some(detail), 0, 0);
+    }
+
+    fn tell(&mut self, outcome: Outcome, error: Option<&str>, forth: u64, back: u64) {
+        let duration = self.started.elapsed();
+        self.log(outcome, error, forth, back, duration);
+        self.tell_span(outcome, error, forth, back, duration);
     }
 
     fn pair(&self) -> Arc<PairMetrics> {
@@ -257,7 +270,7 @@ impl Report {
             .or_else(|| claimed(self));
     }
 
-    fn log(&self, outcome: Outcome, error: Option<&str>, forth: u64, back: u64) {
+    fn log(&self, outcome: Outcome, error: Option<&str>, forth: u64, back: u64, duration: Duration) {
         let error = error.as_ref().map(|error| error as &dyn Display);
         // As ztunnel: where the TCP connection goes, and what the CONNECT in it asks for.
         let asked = self.called.as_ref().filter(|_| self.hbone.is_some());
@@ -278,7 +291,7 @@ impl Report {
             service: self.service.as_deref(),
             request_bytes: forth,
             response_bytes: back,
-            duration: self.started.elapsed(),
+            duration,
             error,
             policy: self.policy.as_ref().map(|policy| policy as &dyn Display),
             trace: trace.as_ref().map(|trace| trace as &dyn Display),
@@ -341,7 +354,9 @@ impl Opened {
         if back > 0 && !self.first_byte {
             self.first_byte = true;
             let metrics = &self.report.pod.worker.shared.metrics;
-            metrics.first_byte[self.report.direction.reported()].observe(self.report.started.elapsed());
+            let after = self.report.started.elapsed();
+            metrics.first_byte[self.report.direction.reported()].observe(after);
+            self.report.passed_after(Phase::FirstByte, after);
         }
     }
 
@@ -363,7 +378,7 @@ impl Opened {
         }
         let detail = detail.filter(|_| !outcome.is_success());
         let counters = &self.connection.counters;
-        report.log(outcome, detail, counters.forth.get(), counters.back.get());
+        report.tell(outcome, detail, counters.forth.get(), counters.back.get());
     }
 }
 

@@ -16,6 +16,7 @@ use adit_mesh::{Outcome, ServiceKey, Text};
 use adit_pki::CertificateManager;
 use adit_telemetry::access::AccessLog;
 use adit_telemetry::metrics::{Metrics, PairCache};
+use adit_telemetry::spans::Spans;
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// One line about each connection.
     pub access: AccessLog,
+    /// One span about each connection that is sampled, where a collector is configured.
+    pub spans: Option<Spans>,
 }
 
 /// One worker's own.

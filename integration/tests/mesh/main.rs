@@ -17,6 +17,7 @@ mod outcomes;
 mod policy;
 mod routing;
 mod sources;
+mod spans;
 mod stalls;
 mod traffic;
 mod waypoints;
@@ -148,6 +149,13 @@ const STALLS: &[Scenario] = scenarios![
     stalls::a_client_without_a_preface_is_cut,
 ];
 
+const SPANS: &[Scenario] = scenarios![
+    spans::a_connection_has_a_span_at_each_end,
+    spans::a_refused_connection_is_an_error_at_each_end,
+    spans::a_connection_that_is_not_sampled_is_told_nowhere,
+    spans::a_collector_that_says_nothing_costs_spans_and_nothing_else,
+];
+
 fn main() -> ExitCode {
     let suites = [
         TRAFFIC,
@@ -164,6 +172,7 @@ fn main() -> ExitCode {
         OUTCOMES,
         SOURCES,
         STALLS,
+        SPANS,
         LAB,
     ];
     harness::main(&suites.concat())

@@ -18,6 +18,9 @@ pub struct Traceparent {
     pub flags: u8,
 }
 
+/// The flag of a trace that is sampled.
+const SAMPLED: u8 = 1;
+
 impl Traceparent {
     /// A new trace, not sampled.
     pub fn fresh(random: &mut fastrand::Rng) -> Self {
@@ -26,6 +29,20 @@ impl Traceparent {
             span: random.u64(1..),
             flags: 0,
         }
+    }
+
+    /// The same place, in a trace that is sampled.
+    #[must_use]
+    pub fn sampled(self) -> Self {
+        Self {
+            flags: self.flags | SAMPLED,
+            ..self
+        }
+    }
+
+    /// Whether whoever sent it samples the trace.
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
     }
 
     /// Reads a header value. Later versions are read as this one, as the specification asks.
@@ -87,6 +104,16 @@ mod tests {
     fn the_specifications_example_reads_and_prints_the_same() {
         let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(Traceparent::parse(text).expect("valid").to_string(), text);
+    }
+
+    #[test]
+    fn the_sampled_flag_is_one_bit_of_several() {
+        let fresh = Traceparent::fresh(&mut fastrand::Rng::with_seed(1));
+        assert!(!fresh.is_sampled() && fresh.sampled().is_sampled());
+        let all = Traceparent { flags: 0xff, ..fresh };
+        let others = Traceparent { flags: 0xfe, ..fresh };
+        assert!(all.is_sampled() && !others.is_sampled());
+        assert_eq!(others.sampled(), all);
     }
 
     #[test]

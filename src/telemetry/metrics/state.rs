@@ -15,7 +15,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::labels::Displayed;
-use super::{Build, PoolMetrics};
+use super::{Build, PoolMetrics, SpanMetrics};
 use crate::Direction;
 use crate::log;
 use crate::outcomes;
@@ -289,6 +289,29 @@ impl EncodeMetric for Stalls {
         ];
         for (level, stalls) in levels {
             stalls.encode(encoder.encode_family(&[("level", level)])?)?;
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
+}
+
+/// Spans that were lost, by the reason.
+#[derive(Debug)]
+pub(super) struct DroppedSpans(pub(super) SpanMetrics);
+
+impl EncodeMetric for DroppedSpans {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let reasons = [
+            ("queue_full", &self.0.queue_full),
+            ("export_failed", &self.0.export_failed),
+            ("rejected", &self.0.rejected),
+            ("shutdown", &self.0.shutdown),
+        ];
+        for (reason, dropped) in reasons {
+            dropped.encode(encoder.encode_family(&[("reason", reason)])?)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod defaults;
 mod documents;
 mod refusals;
+mod spans;
 mod values;
 
 use std::collections::BTreeMap;

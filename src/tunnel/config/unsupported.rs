@@ -1,4 +1,4 @@
-//! Settings of ztunnel's that have no effect here, and what to make of one that was given.
+//! Settings of ztunnel's and of OpenTelemetry's that have no effect here, and what to make of one that was given.
 //!
 //! One that changes how safe the mesh is stops the start: its operator believes something that would not be true.
 //! Any other is reported. What secures the connection to a control plane counts among the others as long as there is
@@ -17,6 +17,9 @@ use crate::cli::Args;
 
 /// What our own variables begin with.
 const OWN_PREFIX: &str = "ADIT_";
+
+/// What OpenTelemetry's variables begin with. Many concern signals that we do not send, so an unknown one is reported.
+const OTEL_PREFIX: &str = "OTEL_";
 
 /// A value may be a whole document; so many characters are enough to know it by.
 const MOST_SHOWN: usize = 40;
@@ -62,7 +65,7 @@ enum Then {
 }
 
 /// Variable, when it matters, what then, and why.
-const TABLE: [(&str, Matters, Then, &str); 25] = {
+const TABLE: [(&str, Matters, Then, &str); 26] = {
     use Matters::{Set, Unless};
     use Then::{Refuse, Report};
     [
@@ -157,6 +160,12 @@ const TABLE: [(&str, Matters, Then, &str); 25] = {
             Report,
             "the access log names the policy that decided in any case",
         ),
+        (
+            "OTEL_EXPORTER_OTLP_INSECURE",
+            Set,
+            Report,
+            "http:// or https:// of the endpoint says whether TLS is used",
+        ),
         ("XDS_HEADER_*", Set, Report, NO_CONTROL_PLANE),
         ("CA_HEADER_*", Set, Report, NO_CONTROL_PLANE),
         ("ISTIO_METAJSON_*", Set, Report, NO_CONTROL_PLANE),
@@ -192,6 +201,18 @@ pub(super) fn find(environment: &Environment, proxy: &ProxyConfig) -> Result<Vec
             }
         }
     }
+    let other = |name: &&String| {
+        name.starts_with(OTEL_PREFIX) && !TABLE.iter().any(|row| is_named(row.0, name)) && !is_setting(name)
+    };
+    found.extend(
+        given
+            .iter()
+            .filter(|(name, value)| other(name) && !describes_service(name, value))
+            .map(|(name, _)| Unsupported {
+                setting: name.clone(),
+                effect: "of OpenTelemetry's settings only those in `--help` have one",
+            }),
+    );
     if proxy.discovery_address.is_some() {
         found.push(Unsupported {
             setting: "discoveryAddress of PROXY_CONFIG".to_owned(),
@@ -224,8 +245,8 @@ pub(crate) fn help() -> String {
     format!(
         "Settings are also read from the variables ISTIO_META_* (metadata; CLUSTER_ID and ISTIO_VERSION have a \
          meaning) and from ./etc/istio/config/mesh (defaultConfig). A variable ADIT_* that is not listed above stops \
-         the start.\n\n\
-         Settings of ztunnel that have no effect and are reported: {}.\n\n\
+         the start, and one OTEL_* is reported.\n\n\
+         Known settings that have no effect and are reported: {}.\n\n\
          Settings of ztunnel that stop the start, because ignoring them would be unsafe: {}.",
         names(false),
         names(true),
@@ -242,15 +263,8 @@ fn is_named(pattern: &str, name: &str) -> bool {
 /// Refuses variables with our prefix that are no settings. Those are left alone that Kubernetes gives to every pod
 /// for each service of its namespace, and with names such as `adit-control` they have our prefix.
 pub(super) fn check_names(environment: &Environment) -> Result<(), ConfigError> {
-    let command = Args::augment_args(Command::new("tunnel"));
-    let known = |name: &str| {
-        command
-            .get_arguments()
-            .filter_map(|argument| argument.get_env())
-            .any(|variable| variable == name)
-    };
     let unknown = environment.variables().find(|(name, value)| {
-        name.starts_with(OWN_PREFIX) && !known(name) && !describes_service(name, value)
+        name.starts_with(OWN_PREFIX) && !is_setting(name) && !describes_service(name, value)
     });
     match unknown {
         Some((name, _)) => Err(ConfigError::Unknown {
@@ -258,6 +272,14 @@ pub(super) fn check_names(environment: &Environment) -> Result<(), ConfigError> 
         }),
         None => Ok(()),
     }
+}
+
+/// Whether a flag has this variable.
+fn is_setting(name: &str) -> bool {
+    Args::augment_args(Command::new("tunnel"))
+        .get_arguments()
+        .filter_map(|argument| argument.get_env())
+        .any(|variable| variable == name)
 }
 
 /// Whether the variable is one of those that tell a pod about a service (Kubernetes, "Discovering services").
