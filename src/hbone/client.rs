@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +30,6 @@ pub struct Connection {
     requests: Requests,
     state: Rc<State>,
     peer: PeerChain,
-    local: SocketAddr,
     timings: Timings,
 }
 
@@ -69,9 +67,6 @@ impl Connection {
         config: Arc<ClientConfig>,
         settings: &Settings,
     ) -> Result<Self, Failure> {
-        let local = socket
-            .local_addr()
-            .map_err(|error| Failure::new(Outcome::ConnectFailed, error))?;
         let started = Instant::now();
         let (transport, flush, peer) =
             handshake(socket, Role::Client(config), settings.deadlines.tls).await?;
@@ -97,7 +92,6 @@ impl Connection {
             requests,
             state,
             peer,
-            local,
             timings,
         })
     }
@@ -195,11 +189,6 @@ impl Connection {
     /// The certificates that the peer proved itself with, the leaf first.
     pub fn peer(&self) -> &PeerChain {
         &self.peer
-    }
-
-    /// Our address.
-    pub fn local(&self) -> SocketAddr {
-        self.local
     }
 
     /// How long it took to make.
