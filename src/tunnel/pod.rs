@@ -427,3 +427,6 @@ impl Listening {
         ]))
     }
 }
+
+#[cfg(test)]
+mod simulation;
