@@ -194,7 +194,7 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
             Event::Scalar(key, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted, 0, None) => key,
             _ => return Err(NotPlain),
         };
-        self.keys.insert(&key)?;
+        self.keys.insert(key.clone())?;
         match key {
             Cow::Borrowed(key) => seed.deserialize(BorrowedStrDeserializer::new(key)),
             Cow::Owned(key) => seed.deserialize(StringDeserializer::new(key)),
@@ -219,15 +219,15 @@ struct Keys<'de> {
 }
 
 impl<'de> Keys<'de> {
-    fn insert(&mut self, key: &Cow<'de, str>) -> Result<(), NotPlain> {
-        if self.few.contains(key) {
+    fn insert(&mut self, key: Cow<'de, str>) -> Result<(), NotPlain> {
+        if self.few.contains(&key) {
             return Err(NotPlain);
         }
         if self.few.len() < FEW {
-            self.few.push(key.clone());
+            self.few.push(key);
             return Ok(());
         }
-        if self.many.insert(key.clone()) {
+        if self.many.insert(key) {
             Ok(())
         } else {
             Err(NotPlain)

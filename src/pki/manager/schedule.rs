@@ -209,6 +209,10 @@ impl Schedule {
         for (identity, entry) in &mut self.entries {
             if entry.expires.is_some_and(|at| at <= now.wall) {
                 entry.expires = None;
+                // A date has no say any more: the clock may be set back before there is room for the attempt.
+                if matches!(entry.phase, Phase::Renewal(_)) {
+                    entry.phase = Phase::Due;
+                }
                 expired.push(identity.clone());
             }
         }

@@ -250,3 +250,24 @@ fn a_forced_renewal_does_not_wait() {
     schedule.renew(&a);
     assert_eq!(schedule.start(clock.now), [], "one is running");
 }
+
+#[test]
+fn what_has_expired_is_asked_for_also_when_the_clock_is_set_back() {
+    let (mut schedule, mut clock) = (Schedule::new(1), Clock::new());
+    let (a, b) = (identity("a"), identity("b"));
+    schedule.add(&a);
+    schedule.start(clock.now);
+    schedule.ended(&a, NO_ORPHAN);
+    schedule.succeeded(&a, clock.now, clock.now.wall + DAY, MIDDLE);
+    schedule.add(&b);
+    assert_eq!(
+        names(&schedule.start(clock.now)),
+        ["b"],
+        "the only place is taken"
+    );
+    clock.now.wall += 2 * DAY;
+    assert_eq!(schedule.expired(clock.now), [a.clone()]);
+    clock.now.wall -= 2 * DAY;
+    schedule.ended(&b, NO_ORPHAN);
+    assert_eq!(names(&schedule.start(clock.now)), ["a"]);
+}
