@@ -49,8 +49,8 @@ fn workload(workload: &Workload) -> Value {
     shown.filled("node", &*workload.node);
     shown.filled("authorizationPolicies", strings(&workload.authorization_policies));
     shown.filled("locality", locality(&workload.locality));
-    shown.filled("waypoint", workload.waypoint.as_ref().map(gateway));
-    shown.filled("networkGateway", workload.network_gateway.as_ref().map(gateway));
+    shown.filled("waypoint", workload.waypoint.as_deref().map(gateway));
+    shown.filled("networkGateway", workload.network_gateway.as_deref().map(gateway));
     shown.filled(
         "applicationTunnel",
         workload.application_tunnel.map(application_tunnel),

@@ -35,32 +35,32 @@
 mod convert;
 mod document;
 mod endpoints;
+mod events;
+mod parts;
 mod policy;
 mod service;
 mod status;
 mod watcher;
 mod workload;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use adit_mesh::registry::{ResourceName, Update};
-use adit_mesh::{Interner, Store};
+use adit_mesh::{Interner, Registry, Store};
 use tokio::sync::watch;
 
 use convert::Mesh;
 pub use status::{LoadError, Rejected, Status};
 use watcher::Watcher;
 
-/// Keeps a [`Store`] as a file describes it.
+/// Keeps a [`Store`] as a file describes it. Nothing else may write to that store: what is in it and not in the file
+/// is removed.
 #[derive(Debug)]
 pub struct LocalSource {
     path: PathBuf,
     store: Arc<Store>,
-    /// What the file said when it was last applied.
-    applied: BTreeMap<ResourceName, Update>,
     texts: Interner,
     status: watch::Sender<Status>,
     changed: watch::Sender<u64>,
@@ -73,7 +73,6 @@ impl LocalSource {
         Self {
             path: path.into(),
             store,
-            applied: BTreeMap::new(),
             texts: Interner::default(),
             status: watch::Sender::new(Status::default()),
             changed: watch::Sender::new(0),
@@ -96,7 +95,7 @@ impl LocalSource {
     /// The file cannot be read, or is not a document of this format; the store is left as it was. A resource in it
     /// that cannot be understood is no error of the load: it is in the status, and the rest is applied.
     pub fn load(&mut self) -> Result<(), LoadError> {
-        let read = read(&self.path, &mut self.texts);
+        let read = read(&self.path, &mut self.texts, &self.store.snapshot());
         match read {
             Ok(mesh) => {
                 self.apply(mesh);
@@ -135,23 +134,17 @@ impl LocalSource {
     }
 
     fn apply(&mut self, mesh: Mesh) {
-        let gone = self
-            .applied
-            .keys()
-            .filter(|name| !mesh.resources.contains_key(name));
-        let mut batch: Vec<_> = gone.cloned().map(Update::Remove).collect();
-        let differs = |(name, update): &(&_, &_)| self.applied.get(*name) != Some(update);
-        batch.extend(
-            mesh.resources
-                .iter()
-                .filter(differs)
-                .map(|(_, update)| update.clone()),
-        );
-        let changes = batch.len();
+        let before = self.store.snapshot();
+        report(&self.path, &mesh, changes(&before, &mesh));
+        let gone = names(&before).filter(|name| !mesh.resources.contains_key(name));
+        let mut batch: Vec<_> = gone.map(Update::Remove).collect();
+        drop(before);
+        // What the store has already changes nothing.
+        batch.extend(mesh.resources.into_values());
         let generation = self.store.update(batch);
         self.store.mark_complete();
-        report(&self.path, &mesh, changes);
-        self.applied = mesh.resources;
+        // Names that only the former file used.
+        self.texts.sweep();
         self.status.send_replace(Status {
             applied_at: Some(SystemTime::now()),
             error: None,
@@ -169,21 +162,53 @@ impl LocalSource {
     }
 }
 
-fn read(path: &Path, texts: &mut Interner) -> Result<Mesh, LoadError> {
+fn read(path: &Path, texts: &mut Interner, known: &Registry) -> Result<Mesh, LoadError> {
     let text = std::fs::read_to_string(path).map_err(|error| LoadError::Read {
         path: path.to_owned(),
         kind: error.kind(),
     })?;
-    let document = document::parse(&text).map_err(|error| LoadError::Syntax {
-        path: path.to_owned(),
-        line: error.line,
-        column: error.column,
-        reason: error.reason,
-    })?;
-    convert::read(&document, &path.display().to_string(), texts).map_err(|error| LoadError::Shape {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+    let origin = path.display().to_string();
+    convert::parse(&text, &origin, texts, known)
+        .map_err(|error| LoadError::Syntax {
+            path: path.to_owned(),
+            line: error.line,
+            column: error.column,
+            reason: error.reason,
+        })?
+        .map_err(|error| LoadError::Shape {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
+}
+
+/// The names of everything that is in a registry.
+fn names(registry: &Registry) -> impl Iterator<Item = ResourceName> {
+    let workloads = registry
+        .workloads()
+        .map(|workload| ResourceName::Workload(workload.uid.clone()));
+    let services = registry
+        .services()
+        .map(|service| ResourceName::Service(service.key.clone()));
+    let policies = registry
+        .policies()
+        .map(|policy| ResourceName::Policy(policy.key.clone()));
+    let tombstones = registry.tombstones().map(|(name, _)| name);
+    workloads.chain(services).chain(policies).chain(tombstones)
+}
+
+/// How many resources the mesh changes, for people.
+fn changes(before: &Registry, mesh: &Mesh) -> usize {
+    let differs = |update: &&Update| match update {
+        Update::Workload(workload) => before.workload(&workload.uid) != Some(workload),
+        Update::Service(service) => before.service(&service.key) != Some(service),
+        Update::Policy(policy) => before.policy(&policy.key) != Some(policy),
+        Update::Reject(_) | Update::Remove(_) => false,
+    };
+    let changed = mesh.resources.values().filter(differs).count();
+    changed
+        + names(before)
+            .filter(|name| !mesh.resources.contains_key(name))
+            .count()
 }
 
 fn report(path: &Path, mesh: &Mesh, changes: usize) {

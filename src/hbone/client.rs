@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +31,6 @@ pub struct Connection {
     state: Rc<State>,
     peer: PeerChain,
     identity: Option<Identity>,
-    local: SocketAddr,
     established: Instant,
     timings: Timings,
 }
@@ -71,9 +69,6 @@ impl Connection {
         config: Arc<ClientConfig>,
         settings: &Settings,
     ) -> Result<Self, Failure> {
-        let local = socket
-            .local_addr()
-            .map_err(|error| Failure::new(Outcome::ConnectFailed, error))?;
         let started = Instant::now();
         let (transport, flush, peer) =
             handshake(socket, Role::Client(config), settings.deadlines.tls).await?;
@@ -101,7 +96,6 @@ impl Connection {
             state,
             identity: peer.first().and_then(|leaf| adit_pki::peer_identity(leaf).ok()),
             peer,
-            local,
             established,
             timings,
         })
@@ -206,11 +200,6 @@ impl Connection {
     /// nobody.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
-    }
-
-    /// Our address.
-    pub fn local(&self) -> SocketAddr {
-        self.local
     }
 
     /// When its TLS handshake was over.

@@ -89,11 +89,14 @@ struct Peer {
 
 struct Pooled {
     connection: Rc<Connection>,
+    made: Instant,
     unused_since: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
 struct Backoff {
+    /// When the last dial failed.
+    since: Instant,
     delay: Duration,
     until: Instant,
 }
@@ -275,6 +278,7 @@ impl Pool {
             Ok(connection) => {
                 peer.connections.push(Pooled {
                     connection: Rc::new(connection),
+                    made: Instant::now(),
                     unused_since: None,
                 });
                 Ok(())
@@ -298,9 +302,7 @@ impl Pool {
 
     fn forget(&self, key: &Key, gone: &Rc<Connection>) {
         if let Some(peer) = self.0.peers.borrow_mut().get_mut(key) {
-            if gone.is_alive() {
-                peer.backoff = None;
-            }
+            peer.recover();
             peer.connections
                 .retain(|held| !Rc::ptr_eq(&held.connection, gone));
         }
@@ -335,9 +337,7 @@ impl Inner {
         peers.retain(|_, peer| {
             peer.connections
                 .retain_mut(|held| held.keep(now, self.settings.idle_timeout));
-            if peer.connections.iter().any(|held| held.connection.is_alive()) {
-                peer.backoff = None;
-            }
+            peer.recover();
             let resting = peer
                 .backoff
                 .is_some_and(|backoff| backoff.until + LONGEST_BACKOFF > now);
@@ -355,6 +355,16 @@ impl Peer {
             .filter(|dialing| dialing.has_changed().is_ok())
     }
 
+    /// Gives the backoff up once a connection that was made after the last failure has proved to work. An older one says
+    /// nothing about the next dial: it may live on, or die last, while the peer takes no more.
+    fn recover(&mut self) {
+        let Some(backoff) = self.backoff else { return };
+        let works = |held: &Pooled| held.made > backoff.since && held.connection.is_alive();
+        if self.connections.iter().any(works) {
+            self.backoff = None;
+        }
+    }
+
     fn back_off(&mut self) {
         let now = Instant::now();
         let delay = match self.backoff {
@@ -364,6 +374,7 @@ impl Peer {
             _ => FIRST_BACKOFF,
         };
         self.backoff = Some(Backoff {
+            since: now,
             delay,
             until: now + delay,
         });
@@ -386,3 +397,6 @@ impl Pooled {
 fn closed() -> Failure {
     Failure::new(Outcome::Shutdown, "the pool is closed")
 }
+
+#[cfg(test)]
+mod simulation;

@@ -95,33 +95,34 @@ fn among<'a>(
             }
         }
     }
-    scan(rank, random, load, allowed)
+    // What was drawn stays drawn: drawing again would give those that are hard to draw more than their share.
+    let first = first.or_else(|| scan(rank, random, allowed))?;
+    let other = |endpoint: &Workload| endpoint.uid != first.uid && allowed(endpoint);
+    match scan(rank, random, &other) {
+        Some(second) => Some(lighter(first, second, load)),
+        None => Some(first),
+    }
 }
 
-/// Two choices among the allowed endpoints by looking at all: for the rare rank of which most are excluded.
+/// Draws one of the allowed endpoints by looking at all: for the rare rank of which most are excluded, or in which one
+/// has almost all of the capacity.
 fn scan<'a>(
     rank: &'a Rank,
     random: &mut fastrand::Rng,
-    load: &dyn Load,
     allowed: &dyn Fn(&Workload) -> bool,
 ) -> Option<&'a Arc<Workload>> {
     let mut total = 0_u64;
-    let mut drawn: [Option<&Arc<Workload>>; 2] = [None, None];
+    let mut drawn = None;
     for endpoint in rank.endpoints().filter(|endpoint| allowed(endpoint)) {
         let weight = u64::from(endpoint.capacity.max(1));
         total += weight;
-        // Each of two independent draws keeps the newcomer with the probability of its share so far, which
-        // gives every endpoint its share in the end (Chao, "A general purpose unequal probability sampling plan", 1982).
-        for slot in &mut drawn {
-            if random.u64(..total) < weight {
-                *slot = Some(endpoint);
-            }
+        // The newcomer is kept with the probability of its share so far, which gives every endpoint its share in the
+        // end (Chao, "A general purpose unequal probability sampling plan", 1982).
+        if random.u64(..total) < weight {
+            drawn = Some(endpoint);
         }
     }
-    match drawn {
-        [Some(first), Some(second)] => Some(lighter(first, second, load)),
-        _ => None,
-    }
+    drawn
 }
 
 /// The one with fewer active connections per unit of capacity; the first of equals.

@@ -169,4 +169,6 @@ impl Endpoint {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

@@ -1,6 +1,9 @@
 //! Shared strings. A mesh of 100,000 workloads repeats a few hundred names (namespaces, nodes, networks,
 //! localities, service accounts) over and over; [`Interner`] makes each of them exist once.
 //!
+//! A [`Text`] is one pointer, its length stands with its bytes: a workload has some fifteen of them, of which most are
+//! shared, so that the pointers are most of what it costs.
+//!
 //! The interner is a value that belongs to whoever translates configuration, not a global: dropping a
 //! registry frees its strings.
 
@@ -8,17 +11,17 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, LazyLock};
+
+use arcstr::ArcStr;
 
 /// An immutable string that is cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text(Arc<str>);
+pub struct Text(ArcStr);
 
 impl Text {
-    /// The empty string, without an allocation of its own.
-    pub fn empty() -> Self {
-        static EMPTY: LazyLock<Text> = LazyLock::new(|| Text(Arc::from("")));
-        EMPTY.clone()
+    /// The empty string, which needs no allocation.
+    pub const fn empty() -> Self {
+        Self(ArcStr::new())
     }
 
     /// The string itself.
@@ -28,7 +31,7 @@ impl Text {
 
     /// Whether both are the same allocation; equal strings of one interner are.
     pub fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        ArcStr::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -40,11 +43,7 @@ impl Default for Text {
 
 impl From<&str> for Text {
     fn from(value: &str) -> Self {
-        if value.is_empty() {
-            Self::empty()
-        } else {
-            Self(Arc::from(value))
-        }
+        Self(ArcStr::from(value))
     }
 }
 
@@ -76,13 +75,13 @@ impl AsRef<str> for Text {
 
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
-        &*self.0 == other
+        self.as_str() == other
     }
 }
 
 impl PartialEq<&str> for Text {
     fn eq(&self, other: &&str) -> bool {
-        &*self.0 == *other
+        self.as_str() == *other
     }
 }
 
@@ -135,7 +134,8 @@ impl Interner {
     /// Forgets strings that nobody else holds. Runs by itself each time the set has doubled, so that its
     /// cost per interned string is constant and names of objects that are gone do not pile up.
     pub fn sweep(&mut self) {
-        self.known.retain(|text| Arc::strong_count(&text.0) > 1);
+        // The empty string has no count, and costs nothing.
+        self.known.retain(|text| ArcStr::strong_count(&text.0) != Some(1));
         self.sweep_at = self.known.len() * 2;
     }
 }

@@ -26,7 +26,7 @@ pub struct Workload {
     /// The network that its addresses belong to; "" where there is only one.
     pub network: Text,
     /// The gateway by which other networks reach it.
-    pub network_gateway: Option<GatewayAddress>,
+    pub network_gateway: Option<Box<GatewayAddress>>,
     /// How it is spoken to.
     pub protocol: TunnelProtocol,
     /// It terminates HBONE itself, without a node tunnel.
@@ -34,7 +34,7 @@ pub struct Workload {
     /// Whether its addresses are its own or its node's.
     pub network_mode: NetworkMode,
     /// The waypoint that traffic addressed to the workload itself goes through.
-    pub waypoint: Option<GatewayAddress>,
+    pub waypoint: Option<Box<GatewayAddress>>,
     /// How decapsulated traffic is handed to it, when it is a proxy behind our tunnel ("sandwich").
     pub application_tunnel: Option<ApplicationTunnel>,
     /// The services that it is an endpoint of, each with its ports.

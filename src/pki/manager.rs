@@ -63,8 +63,17 @@ impl CertificateManager {
     /// and everything that is held are gone.
     pub fn new(issuer: Arc<dyn Issuer>, trust: &TrustStore, options: ManagerOptions) -> Self {
         let (commands, inbox) = mpsc::unbounded_channel();
+        // Subscribed before the look, so that a change before the task's first turn is not missed.
+        let trust_changes = trust.subscribe();
         let (revocations, revocation_changes) = watch::channel(trust.current().generation());
-        tokio::spawn(task::run(issuer, trust.clone(), options, inbox, revocations));
+        tokio::spawn(task::run(
+            issuer,
+            trust.clone(),
+            options,
+            inbox,
+            trust_changes,
+            revocations,
+        ));
         Self {
             shared: Arc::new(Shared {
                 slots: Mutex::default(),
@@ -325,5 +334,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

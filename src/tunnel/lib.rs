@@ -21,7 +21,7 @@ mod plaintext;
 mod pod;
 mod pods;
 mod process;
-mod proxy_protocol;
+pub mod proxy_protocol;
 mod recheck;
 mod relay;
 mod report;

@@ -437,3 +437,6 @@ impl Listening {
         ]))
     }
 }
+
+#[cfg(test)]
+mod simulation;

@@ -1,35 +1,27 @@
 //! A document as changes of the mesh.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use adit_mesh::Interner;
 use adit_mesh::policy::PolicyScope;
 use adit_mesh::registry::{Rejection, ResourceName, Update};
 use adit_mesh::workload::NetworkAddress;
+use adit_mesh::{Interner, Registry};
+use serde::Deserializer;
 use serde_json::Value;
 
-use super::document::{Invalid, Node};
+use super::document::{self, Invalid, Node, NotYaml};
 use super::endpoints::Endpoints;
+use super::parts::{Part, Parts};
 use super::status::Rejected;
-use super::{policy, service, workload};
-
-/// The parts of the document that are the mesh.
-const PARTS: &[&str] = &["workloads", "services", "policies"];
-/// What a dump has beside them, and a file need not have.
-const PARTS_OF_DUMPS: &[&str] = &[
-    "certificates",
-    "config",
-    "stagedServices",
-    "version",
-    "workloadState",
-];
+use super::{events, policy, service, workload};
 
 /// What a document says.
 #[derive(Debug, Default)]
 pub(super) struct Mesh {
-    /// Every resource by name, as it is or as a rejection.
-    pub(super) resources: BTreeMap<ResourceName, Update>,
+    /// Every resource by name, as it is or as a rejection. In no order: a registry that is filled in the order of its
+    /// keys has nodes that are half empty.
+    pub(super) resources: HashMap<ResourceName, Update>,
     /// What was rejected, in the order of the document.
     pub(super) rejected: Vec<Rejected>,
     /// What looks like a mistake and is none.
@@ -40,66 +32,133 @@ pub(super) struct Mesh {
     origin: String,
 }
 
-/// Reads a document that came from `origin`. A resource that cannot be understood rejects itself; only a wrong top
-/// level rejects all.
-pub(super) fn read(document: &Value, origin: &str, texts: &mut Interner) -> Result<Mesh, Invalid> {
-    let root = Node::root(document);
-    check_top_level(&root)?;
-    let [workloads, services, policies] = [PARTS[0], PARTS[1], PARTS[2]].map(|part| root.field(part));
-    let endpoints = Endpoints::of(services.as_ref());
-    let [workloads, services, policies] = [&workloads, &services, &policies].map(items);
-    let (workloads, services, policies) = (workloads?, services?, policies?);
-    let mut mesh = Mesh {
-        counts: [workloads.len(), services.len(), policies.len()],
-        origin: origin.to_owned(),
-        ..Mesh::default()
+/// Reads the text of a document, as [`read`] does.
+///
+/// # Errors
+/// It is not YAML; or it is, and its top level is wrong.
+pub(super) fn parse(
+    text: &str,
+    origin: &str,
+    texts: &mut Interner,
+    known: &Registry,
+) -> Result<Result<Mesh, Invalid>, NotYaml> {
+    if let Some(mesh) = events::parse(text, |document| read(document, origin, texts, known)) {
+        return Ok(mesh);
+    }
+    document::parse(text, |document| read(document, origin, texts, known))
+}
+
+/// Reads a document that came from `origin`, resource by resource. What is in `known` already is taken from there
+/// instead of being made a second time. A resource that cannot be understood rejects itself; only a wrong top level
+/// rejects all.
+///
+/// # Errors
+/// Those of the document's own format, and within them what is wrong with its top level.
+pub(super) fn read<'de, D: Deserializer<'de>>(
+    document: D,
+    origin: &str,
+    texts: &mut Interner,
+    known: &Registry,
+) -> Result<Result<Mesh, Invalid>, D::Error> {
+    let mut conversion = Conversion {
+        mesh: Mesh {
+            origin: origin.to_owned(),
+            ..Mesh::default()
+        },
+        texts,
+        known,
+        endpoints: Endpoints::default(),
+        services_follow: true,
+        waiting: Vec::new(),
     };
-    for node in workloads {
-        mesh.warn_of_unknown_keys(&node, workload::KEYS, workload::NESTED);
-        mesh.add(workload::read(&node, &endpoints, texts).map_or_else(
-            |error| Update::Reject(workload::reject(&node, &error.of(origin))),
-            |workload| Update::Workload(Arc::new(workload)),
-        ));
-    }
-    for node in services {
-        mesh.warn_of_unknown_keys(&node, service::KEYS, service::NESTED);
-        mesh.add(service::read(&node, texts).map_or_else(
-            |error| Update::Reject(service::reject(&node, &error.of(origin))),
-            |service| Update::Service(Arc::new(service)),
-        ));
-    }
-    for node in policies {
-        mesh.add(policy::read(&node, texts).map_or_else(
-            |error| Update::Reject(policy::reject(&node, &error.of(origin))),
-            |policy| Update::Policy(Arc::new(policy)),
-        ));
-    }
-    Ok(mesh)
+    let top_level = document.deserialize_any(Parts(&mut conversion))?;
+    Ok(top_level.map(|()| conversion.finish()))
 }
 
-/// A wrong top level must not be passed over: a misspelled `policies` would open what it was to close, and a file that
-/// is only half written yet would end every connection.
-fn check_top_level(root: &Node<'_>) -> Result<(), Invalid> {
-    if root.is_empty() {
-        return Err(root.invalid("it is empty; a mesh without anything is written as \"workloads: []\""));
-    }
-    if !root.is_mapping() {
-        return Err(root.expected("a mapping with the keys workloads, services and policies"));
-    }
-    let unknown = root.unknown_keys(PARTS);
-    match unknown.iter().find(|key| !PARTS_OF_DUMPS.contains(key)) {
-        Some(key) => Err(root.invalid(format_args!(
-            "unknown key {key:?} (allowed: {})",
-            PARTS.join(", ")
-        ))),
-        None => Ok(()),
-    }
+/// Makes a mesh of the resources of a document.
+pub(super) struct Conversion<'a> {
+    mesh: Mesh,
+    texts: &'a mut Interner,
+    known: &'a Registry,
+    endpoints: Endpoints,
+    /// The document's services have not been seen yet.
+    services_follow: bool,
+    /// Workloads whose ports stand with services that have not been seen yet, as in dumps of stock ztunnel.
+    waiting: Vec<(usize, Value)>,
 }
 
-fn items<'a>(part: &'a Option<Node<'a>>) -> Result<Vec<Node<'a>>, Invalid> {
-    match part {
-        Some(list) => Ok(list.items()?.collect()),
-        None => Ok(Vec::new()),
+impl Conversion<'_> {
+    /// Takes the next item of a part.
+    pub(super) fn take(&mut self, part: Part, value: Value) {
+        let count = &mut self.mesh.counts[part as usize];
+        let index = std::mem::replace(count, *count + 1);
+        match part {
+            Part::Workloads => {
+                let waits = self.services_follow && value.get("services").is_some_and(Value::is_array);
+                if waits {
+                    self.waiting.push((index, value));
+                } else {
+                    self.workload(index, &value);
+                }
+            }
+            Part::Services => self.service(index, &value),
+            Part::Policies => self.policy(index, &value),
+        }
+    }
+
+    /// All items of the part have been taken.
+    pub(super) fn end_of(&mut self, part: Part) {
+        if part == Part::Services {
+            self.services_follow = false;
+        }
+    }
+
+    fn finish(mut self) -> Mesh {
+        for (index, value) in std::mem::take(&mut self.waiting) {
+            self.workload(index, &value);
+        }
+        self.mesh
+    }
+
+    fn workload(&mut self, index: usize, value: &Value) {
+        let list = Node::ROOT.part(Part::Workloads.key(), &Value::Null);
+        let node = list.item(index, value);
+        self.mesh
+            .warn_of_unknown_keys(&node, workload::KEYS, workload::NESTED);
+        let update = match workload::read(&node, &self.endpoints, self.texts) {
+            Ok(workload) => Update::Workload(match self.known.workload(&workload.uid) {
+                Some(known) if **known == workload => Arc::clone(known),
+                _ => Arc::new(workload),
+            }),
+            Err(error) => Update::Reject(workload::reject(&node, &error.of(&self.mesh.origin))),
+        };
+        self.mesh.add(update);
+    }
+
+    fn service(&mut self, index: usize, value: &Value) {
+        let list = Node::ROOT.part(Part::Services.key(), &Value::Null);
+        let node = list.item(index, value);
+        self.endpoints.add(&node);
+        self.mesh
+            .warn_of_unknown_keys(&node, service::KEYS, service::NESTED);
+        let update = match service::read(&node, self.texts) {
+            Ok(service) => Update::Service(match self.known.service(&service.key) {
+                Some(known) if **known == service => Arc::clone(known),
+                _ => Arc::new(service),
+            }),
+            Err(error) => Update::Reject(service::reject(&node, &error.of(&self.mesh.origin))),
+        };
+        self.mesh.add(update);
+    }
+
+    fn policy(&mut self, index: usize, value: &Value) {
+        let list = Node::ROOT.part(Part::Policies.key(), &Value::Null);
+        let node = list.item(index, value);
+        let update = match policy::read(&node, self.texts) {
+            Ok(policy) => Update::Policy(Arc::new(policy)),
+            Err(error) => Update::Reject(policy::reject(&node, &error.of(&self.mesh.origin))),
+        };
+        self.mesh.add(update);
     }
 }
 

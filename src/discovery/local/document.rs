@@ -1,7 +1,8 @@
 //! A YAML document that is read place by place, so that a mistake can be reported with the place where it is.
 //!
-//! The document becomes a tree first and values second: deriving the whole file at once would make one wrong value
-//! reject every resource of the mesh, where it must reject its own only.
+//! Each resource becomes a tree first and values second: deriving the whole file at once would make one wrong value
+//! reject every resource of the mesh, where it must reject its own only. Never the whole document: the tree of a large
+//! mesh is ten times the size of what it says.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,9 +13,9 @@ use serde_json::Value;
 use crate::spelling::Spelled;
 
 /// Deeper than any document of this format; a parser without a limit can be made to overflow its stack.
-const DEEPEST: usize = 64;
+pub(super) const DEEPEST: usize = 64;
 /// Nodes of a document: some 100,000 workloads and their services.
-const MOST_NODES: usize = 20_000_000;
+pub(super) const MOST_NODES: usize = 20_000_000;
 /// Bytes of text in a document.
 const MOST_BYTES: usize = 1 << 30;
 
@@ -49,8 +50,11 @@ pub(super) struct NotYaml {
     pub(super) reason: String,
 }
 
-/// Parses YAML, and with it JSON. A key that stands twice in a mapping is an error.
-pub(super) fn parse(text: &str) -> Result<Value, NotYaml> {
+/// Parses YAML, and with it JSON, as `read` asks for it. A key that stands twice in a mapping is an error.
+pub(super) fn parse<'de, T>(
+    text: &'de str,
+    read: impl for<'e> FnOnce(serde_saphyr::Deserializer<'de, 'e>) -> Result<T, serde_saphyr::Error>,
+) -> Result<T, NotYaml> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEEPEST,
@@ -62,7 +66,7 @@ pub(super) fn parse(text: &str) -> Result<Value, NotYaml> {
         // YAML 1.2, as stock ztunnel reads it: a namespace may be called "no" and a service account "y".
         strict_booleans: true,
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+    serde_saphyr::with_deserializer_from_str_with_options(text, options, read).map_err(|error| {
         let place = error.location();
         NotYaml {
             line: place.map_or(0, |place| place.line()),
@@ -87,13 +91,26 @@ enum Step<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// The whole document, of which nothing is known.
+    pub(super) const ROOT: Node<'static> = Node {
+        value: &Value::Null,
+        parent: None,
+        step: Step::Index(0),
+    };
+
     /// The whole document.
     pub(super) fn root(value: &'a Value) -> Self {
-        Self {
-            value,
-            parent: None,
-            step: Step::Index(0),
-        }
+        Self { value, ..Self::ROOT }
+    }
+
+    /// The value of a key of the document.
+    pub(super) fn part(&'a self, key: &'a str, value: &'a Value) -> Node<'a> {
+        self.child(Step::Key(key), value)
+    }
+
+    /// An item of a list.
+    pub(super) fn item(&'a self, index: usize, value: &'a Value) -> Node<'a> {
+        self.child(Step::Index(index), value)
     }
 
     /// What is wrong here.
@@ -148,7 +165,7 @@ impl<'a> Node<'a> {
     pub(super) fn list<T>(
         &'a self,
         key: &'a str,
-        read: impl Fn(&Node<'_>) -> Result<T, Invalid>,
+        mut read: impl FnMut(&Node<'_>) -> Result<T, Invalid>,
     ) -> Result<Box<[T]>, Invalid> {
         match self.field(key) {
             Some(list) => list.items()?.map(|item| read(&item)).collect(),

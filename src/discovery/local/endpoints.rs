@@ -14,32 +14,28 @@ use super::workload::port_map;
 pub(super) struct Endpoints(HashMap<String, Vec<(ServiceKey, PortMap)>>);
 
 impl Endpoints {
-    /// Collects them from the list of services. What cannot be read is no endpoint: the lists are derived data.
-    pub(super) fn of(services: Option<&Node<'_>>) -> Self {
-        let mut found = Self::default();
-        for service in services.and_then(|list| list.items().ok()).into_iter().flatten() {
-            let (Ok(namespace), Ok(hostname)) = (service.text_of("namespace"), service.text_of("hostname"))
-            else {
-                continue;
+    /// Collects those of one service. What cannot be read is no endpoint: the lists are derived data.
+    pub(super) fn add(&mut self, service: &Node<'_>) {
+        let (Ok(namespace), Ok(hostname)) = (service.text_of("namespace"), service.text_of("hostname"))
+        else {
+            return;
+        };
+        let Some(endpoints) = service.field("endpoints") else {
+            return;
+        };
+        for (uid, endpoint) in endpoints.entries().into_iter().flatten() {
+            let ports = endpoint.field("port").and_then(|ports| port_map(&ports).ok());
+            let key = ServiceKey {
+                namespace: namespace.into(),
+                hostname: hostname.into(),
             };
-            let Some(endpoints) = service.field("endpoints") else {
-                continue;
+            let uid = match endpoint.text_of("workloadUid") {
+                Ok(named) if !named.is_empty() => named,
+                _ => uid,
             };
-            for (uid, endpoint) in endpoints.entries().into_iter().flatten() {
-                let ports = endpoint.field("port").and_then(|ports| port_map(&ports).ok());
-                let key = ServiceKey {
-                    namespace: namespace.into(),
-                    hostname: hostname.into(),
-                };
-                let uid = match endpoint.text_of("workloadUid") {
-                    Ok(named) if !named.is_empty() => named,
-                    _ => uid,
-                };
-                let of_workload = found.0.entry(uid.to_owned()).or_default();
-                of_workload.push((key, ports.unwrap_or_default()));
-            }
+            let of_workload = self.0.entry(uid.to_owned()).or_default();
+            of_workload.push((key, ports.unwrap_or_default()));
         }
-        found
     }
 
     /// The ports of a workload as an endpoint of a service; empty where the service does not list it.

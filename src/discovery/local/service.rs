@@ -54,8 +54,8 @@ pub(super) fn read(node: &Node<'_>, texts: &mut Interner) -> Result<Service, Inv
         ranges: ranges.into(),
         ports: node.optional("ports", port_map)?.unwrap_or_default(),
         subject_alt_names: node.list("subjectAltNames", identity)?,
-        waypoint: node.optional("waypoint", gateway)?,
-        weighted_waypoints: node.list("weightedWaypoints", weighted)?,
+        waypoint: node.optional("waypoint", |node| gateway(node, texts))?,
+        weighted_waypoints: node.list("weightedWaypoints", |node| weighted(node, texts))?,
         balancing: node.optional("loadBalancer", balancing)?.unwrap_or_default(),
         ip_families: node.word_of("ipFamilies", IpFamilies::Automatic)?,
         canonical: node.flag("canonical")?,
@@ -153,10 +153,10 @@ fn identity(node: &Node<'_>) -> Result<Identity, Invalid> {
 }
 
 /// `{destination: {destination: ..., hboneMtlsPort: ...}, weight: ...}`.
-fn weighted(node: &Node<'_>) -> Result<(GatewayAddress, u32), Invalid> {
+fn weighted(node: &Node<'_>, texts: &mut Interner) -> Result<(GatewayAddress, u32), Invalid> {
     let weight = node.required("weight")?;
     let number = u32::try_from(weight.number()?).map_err(|_| weight.expected("a weight, 0 to 4294967295"))?;
-    Ok((gateway(&node.required("destination")?)?, number))
+    Ok((gateway(&node.required("destination")?, texts)?, number))
 }
 
 fn balancing(node: &Node<'_>) -> Result<Balancing, Invalid> {

@@ -3,11 +3,12 @@ mod mistakes;
 mod random;
 mod source;
 
-use adit_mesh::registry::{Rejection, ResourceName, Update};
-use adit_mesh::{Interner, Policy, PolicyKey, Service, ServiceKey, Workload};
+use adit_mesh::registry::{LocalNode, Rejection, ResourceName, Update};
+use adit_mesh::{Interner, Policy, PolicyKey, Registry, Service, ServiceKey, Workload};
+use serde::Deserializer;
 
 use super::convert::{self, Mesh};
-use super::document;
+use super::document::{Invalid, NotYaml};
 
 /// A document with one resource of each kind and little in them.
 const SMALL: &str = r#"
@@ -39,8 +40,17 @@ policies:
 "#;
 
 fn mesh(yaml: &str) -> Mesh {
-    let document = document::parse(yaml).expect("is YAML");
-    convert::read(&document, "mesh.yaml", &mut Interner::default()).expect("has the right top level")
+    parsed(yaml).expect("is YAML").expect("has the right top level")
+}
+
+fn parsed(yaml: &str) -> Result<Result<Mesh, Invalid>, NotYaml> {
+    let nothing = Registry::new(LocalNode::default());
+    convert::parse(yaml, "mesh.yaml", &mut Interner::default(), &nothing)
+}
+
+fn converted<'de, D: Deserializer<'de>>(document: D) -> Result<Result<Mesh, Invalid>, D::Error> {
+    let nothing = Registry::new(LocalNode::default());
+    convert::read(document, "mesh.yaml", &mut Interner::default(), &nothing)
 }
 
 fn only(yaml: &str) -> Update {

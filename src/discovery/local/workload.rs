@@ -74,14 +74,14 @@ pub(super) fn read(
         addresses: node.list("workloadIps", |node| node.address())?,
         hostname: (!hostname.is_empty()).then(|| texts.intern(hostname)),
         network: texts.intern(node.text_of("network")?),
-        network_gateway: node.optional("networkGateway", gateway)?,
+        network_gateway: node.optional("networkGateway", |node| boxed_gateway(node, texts))?,
         protocol: node.word_of("protocol", TunnelProtocol::Tcp)?,
         native_tunnel: node.flag("nativeTunnel")?,
         network_mode: node.word_of("networkMode", NetworkMode::Standard)?,
-        waypoint: node.optional("waypoint", gateway)?,
+        waypoint: node.optional("waypoint", |node| boxed_gateway(node, texts))?,
         application_tunnel: node.optional("applicationTunnel", application_tunnel)?,
         services: services(node, &workload.uid, endpoints, texts)?,
-        authorization_policies: node.list("authorizationPolicies", policy_key)?,
+        authorization_policies: node.list("authorizationPolicies", |node| policy_key(node, texts))?,
         health: node.word_of("status", Health::Healthy)?,
         capacity: node.optional("capacity", capacity)?.unwrap_or(1),
         node: texts.intern(node.text_of("node")?),
@@ -102,9 +102,10 @@ fn identified(node: &Node<'_>, texts: &mut Interner) -> Result<Workload, Invalid
     let trust_domain = or(node.text_of("trustDomain")?, TrustDomain::DEFAULT);
     let trust_domain = TrustDomain::new(texts.intern(trust_domain))
         .map_err(|error| node.invalid(format_args!("trustDomain: {error}")))?;
+    // What only this workload has is not looked for among what many share.
     Workload::new(
-        texts.intern(&uid(node)?),
-        texts.intern(node.text_of("name")?),
+        Text::from(uid(node)?),
+        Text::from(node.text_of("name")?),
         trust_domain,
         texts.intern(node.required("namespace")?.text()?),
         texts.intern(or(node.text_of("serviceAccount")?, SERVICE_ACCOUNT)),
@@ -207,8 +208,12 @@ pub(super) fn port_map(node: &Node<'_>) -> Result<PortMap, Invalid> {
         .collect()
 }
 
+fn boxed_gateway(node: &Node<'_>, texts: &mut Interner) -> Result<Box<GatewayAddress>, Invalid> {
+    gateway(node, texts).map(Box::new)
+}
+
 /// `destination` is `<network>/<address>` or `<namespace>/<hostname>`.
-pub(super) fn gateway(node: &Node<'_>) -> Result<GatewayAddress, Invalid> {
+pub(super) fn gateway(node: &Node<'_>, texts: &mut Interner) -> Result<GatewayAddress, Invalid> {
     let destination = node.required("destination")?;
     let text = destination.text()?;
     let parts = text.split_once('/').filter(|(_, last)| !last.is_empty());
@@ -216,15 +221,15 @@ pub(super) fn gateway(node: &Node<'_>) -> Result<GatewayAddress, Invalid> {
         return Err(destination.expected("<network>/<address> or <namespace>/<hostname> of a gateway"));
     };
     let destination = match last.parse::<IpAddr>() {
-        Ok(address) => GatewayDestination::Address(NetworkAddress::new(first.into(), address)),
+        Ok(address) => GatewayDestination::Address(NetworkAddress::new(texts.intern(first), address)),
         Err(_) if first.is_empty() => {
             return Err(destination.invalid(format_args!(
                 "{last:?} is not an address, and there is no namespace"
             )));
         }
         Err(_) => GatewayDestination::Hostname(ServiceKey {
-            namespace: first.into(),
-            hostname: last.into(),
+            namespace: texts.intern(first),
+            hostname: texts.intern(last),
         }),
     };
     Ok(GatewayAddress {
@@ -242,11 +247,11 @@ fn application_tunnel(node: &Node<'_>) -> Result<ApplicationTunnel, Invalid> {
     })
 }
 
-fn policy_key(node: &Node<'_>) -> Result<PolicyKey, Invalid> {
+fn policy_key(node: &Node<'_>, texts: &mut Interner) -> Result<PolicyKey, Invalid> {
     match node.text()?.split_once('/') {
         Some((namespace, name)) if !name.is_empty() => Ok(PolicyKey {
-            namespace: namespace.into(),
-            name: name.into(),
+            namespace: texts.intern(namespace),
+            name: texts.intern(name),
         }),
         _ => Err(node.expected("<namespace>/<name> of a policy")),
     }

@@ -134,7 +134,7 @@ fn by_address(
     let service = if ip == own { None } else { behind_us() };
     let workload_behind_us = || {
         let workload = registry.workload_at(&local.network, ip);
-        let gateway = workload.and_then(|workload| workload.waypoint.as_ref());
+        let gateway = workload.and_then(|workload| workload.waypoint.as_deref());
         gateway.is_some_and(|gateway| waypoint::is(registry, gateway, local))
     };
     let ours = ip == own || local.application_tunnel.is_some() || service.is_some() || workload_behind_us();

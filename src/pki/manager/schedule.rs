@@ -37,7 +37,10 @@ pub(super) struct Attempt(u64);
 #[derive(Debug)]
 pub(super) struct Schedule {
     entries: HashMap<Identity, Entry>,
-    attempts: u64,
+    /// Attempts that run for identities that are not wanted at the moment.
+    orphans: HashMap<Identity, Attempt>,
+    /// How often an identity came or an attempt was started.
+    turns: u64,
     running: usize,
     concurrency: usize,
 }
@@ -45,6 +48,8 @@ pub(super) struct Schedule {
 #[derive(Debug)]
 struct Entry {
     phase: Phase,
+    /// When it came or was last asked for, so that those who have waited longest are next.
+    turn: u64,
     waiters: usize,
     failures: u32,
     failed_at: Option<Instant>,
@@ -68,20 +73,43 @@ impl Schedule {
     pub(super) fn new(concurrency: usize) -> Self {
         Self {
             entries: HashMap::new(),
-            attempts: 0,
+            orphans: HashMap::new(),
+            turns: 0,
             running: 0,
             concurrency: concurrency.max(1),
         }
     }
 
-    /// An identity is wanted from now on.
+    /// An identity is wanted from now on. An attempt that still runs from when it was wanted before will do: pods that
+    /// come and go are not to ask the authority twice at a time.
     pub(super) fn add(&mut self, identity: &Identity) {
-        self.entries.insert(identity.clone(), Entry::default());
+        let running = self.orphans.remove(identity).map(Phase::Running);
+        let entry = Entry {
+            phase: running.unwrap_or(Phase::Due),
+            turn: self.turn(),
+            waiters: 0,
+            failures: 0,
+            failed_at: None,
+            expires: None,
+        };
+        self.entries.insert(identity.clone(), entry);
     }
 
-    /// It is not wanted any more. An attempt that runs is let run; its answer will be stale.
+    /// It is not wanted any more. An attempt that runs is let run; its answer is of use only if the identity comes back
+    /// before.
     pub(super) fn remove(&mut self, identity: &Identity) {
-        self.entries.remove(identity);
+        if let Some(Entry {
+            phase: Phase::Running(attempt),
+            ..
+        }) = self.entries.remove(identity)
+        {
+            self.orphans.insert(identity.clone(), attempt);
+        }
+    }
+
+    fn turn(&mut self) -> u64 {
+        self.turns += 1;
+        self.turns
     }
 
     /// Somebody waits for this certificate: a retry that is pending comes sooner.
@@ -111,7 +139,7 @@ impl Schedule {
     }
 
     /// Starts the attempts that are due, as far as there is room: first those that somebody waits for, then
-    /// those without a certificate, then renewals.
+    /// those without a certificate, then renewals, and among equals the one that was not asked for longest.
     pub(super) fn start(&mut self, now: Now) -> Vec<(Identity, Attempt)> {
         let room = self.concurrency.saturating_sub(self.running);
         let mut due: Vec<_> = self
@@ -119,12 +147,13 @@ impl Schedule {
             .iter_mut()
             .filter(|(_, entry)| entry.is_due(now))
             .collect();
-        due.sort_by_key(|(_, entry)| (Reverse(entry.waiters > 0), entry.expires.is_some()));
+        due.sort_by_key(|(_, entry)| (Reverse(entry.waiters > 0), entry.expires.is_some(), entry.turn));
         let mut started = Vec::new();
         for (identity, entry) in due.into_iter().take(room) {
-            self.attempts += 1;
+            self.turns += 1;
             self.running += 1;
-            let attempt = Attempt(self.attempts);
+            let attempt = Attempt(self.turns);
+            entry.turn = self.turns;
             entry.phase = Phase::Running(attempt);
             started.push((identity.clone(), attempt));
         }
@@ -132,8 +161,11 @@ impl Schedule {
     }
 
     /// An attempt has ended, whether anybody still wants its answer or not. To be called once for each.
-    pub(super) fn ended(&mut self) {
+    pub(super) fn ended(&mut self, identity: &Identity, attempt: Attempt) {
         self.running = self.running.saturating_sub(1);
+        if self.orphans.get(identity) == Some(&attempt) {
+            self.orphans.remove(identity);
+        }
     }
 
     /// Whether the answer to this attempt is still wanted.
@@ -177,6 +209,10 @@ impl Schedule {
         for (identity, entry) in &mut self.entries {
             if entry.expires.is_some_and(|at| at <= now.wall) {
                 entry.expires = None;
+                // A date has no say any more: the clock may be set back before there is room for the attempt.
+                if matches!(entry.phase, Phase::Renewal(_)) {
+                    entry.phase = Phase::Due;
+                }
                 expired.push(identity.clone());
             }
         }
@@ -200,18 +236,6 @@ impl Schedule {
             .flat_map(|entry| [start(entry), entry.expires.map(until)])
             .flatten()
             .fold(LONGEST_SLEEP, Duration::min)
-    }
-}
-
-impl Default for Entry {
-    fn default() -> Self {
-        Self {
-            phase: Phase::Due,
-            waiters: 0,
-            failures: 0,
-            failed_at: None,
-            expires: None,
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::schedule::{Attempt, Now, Schedule};
 use super::{ManagerOptions, Slot};
 use crate::credentials::Credentials;
 use crate::issuer::{IssueError, Issued, Issuer};
-use crate::trust::TrustStore;
+use crate::trust::{Trust, TrustStore};
 
 /// What the handles tell the task.
 #[derive(Debug)]
@@ -37,9 +37,9 @@ pub(super) async fn run(
     trust: TrustStore,
     options: ManagerOptions,
     mut inbox: mpsc::UnboundedReceiver<Command>,
+    mut trust_changes: watch::Receiver<Arc<Trust>>,
     revocations: watch::Sender<u64>,
 ) {
-    let mut trust_changes = trust.subscribe();
     let mut task = Task {
         schedule: Schedule::new(options.concurrency),
         issuer,
@@ -141,10 +141,10 @@ impl Task {
                 (error.id(), Err(IssueError::Unavailable { reason }))
             }
         };
-        self.schedule.ended();
         let Some((identity, attempt)) = self.attempts.remove(&id) else {
             return;
         };
+        self.schedule.ended(&identity, attempt);
         let wanted = self.schedule.is_current(&identity, attempt);
         let (true, Some(slot)) = (wanted, self.slots.get(&identity).cloned()) else {
             return;

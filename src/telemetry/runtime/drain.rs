@@ -103,6 +103,8 @@ impl DrainWatcher {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

@@ -20,7 +20,7 @@ use crate::cli::Args;
 const REQUIRED: [(&str, &str); 2] = [("LOCAL_XDS_PATH", "/mesh.yaml"), ("ADIT_LOCAL_CA", "/ca")];
 
 /// What is made of these variables, beside the required ones.
-fn with(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+pub(crate) fn with(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Given {
         variables,
         ..Given::default()

@@ -58,10 +58,10 @@ workloads:
 "#,
     );
     let gateway = |destination, hbone_port| {
-        Some(GatewayAddress {
+        Some(Box::new(GatewayAddress {
             destination,
             hbone_port: port(hbone_port),
-        })
+        }))
     };
     let address = "192.0.2.1".parse().expect("an address");
     let expected = Workload {

@@ -229,8 +229,7 @@ fn a_wrong_top_level_is_an_error_of_the_file() {
         ("workloads: {a: 1}", "workloads: a mapping is not a list"),
     ];
     for (yaml, expected) in cases {
-        let document = document::parse(yaml).expect("is YAML");
-        let error = convert::read(&document, "mesh.yaml", &mut Interner::default()).expect_err(yaml);
+        let error = parsed(yaml).expect("is YAML").expect_err(yaml);
         assert_eq!(error.to_string(), expected, "{yaml}");
     }
     let empty = mesh("workloads: []\nservices: null\n");
@@ -239,10 +238,10 @@ fn a_wrong_top_level_is_an_error_of_the_file() {
 
 #[test]
 fn what_is_not_yaml_is_named_with_its_line() {
-    let error = document::parse("workloads:\n- uid: a\n  name: [b\n").expect_err("not closed");
+    let error = parsed("workloads:\n- uid: a\n  name: [b\n").expect_err("not closed");
     assert!(error.line >= 3, "{error:?}");
-    let error = document::parse("services:\n- name: a\n  name: b\n").expect_err("a key twice");
+    let error = parsed("services:\n- name: a\n  name: b\n").expect_err("a key twice");
     assert_eq!(error.line, 3, "{error:?}");
     let bomb = format!("workloads: {}{}", "[".repeat(10_000), "]".repeat(10_000));
-    assert!(document::parse(&bomb).is_err());
+    assert!(parsed(&bomb).is_err());
 }

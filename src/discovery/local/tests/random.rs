@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::local::{service, workload};
+use crate::local::{document, events, service, workload};
 
 /// The keys of the format, so that random documents get past the first look.
 fn keys() -> impl Strategy<Value = String> {
@@ -96,7 +97,7 @@ proptest! {
 
     #[test]
     fn any_document_is_read_or_refused(document in prop_oneof![documents(), values()]) {
-        if let Ok(mesh) = convert::read(&document, "mesh.yaml", &mut Interner::default()) {
+        if let Ok(mesh) = converted(&document).expect("is a document") {
             let rejected = mesh.resources.values().filter(|update| matches!(update, Update::Reject(_))).count();
             prop_assert!(mesh.rejected.len() >= rejected);
         }
@@ -104,6 +105,146 @@ proptest! {
 
     #[test]
     fn any_text_is_parsed_or_refused(text in "\\PC{0,80}|[-:\\[\\]{}&*!|>'\"%@` a0\\n\\t,#?]{0,80}") {
-        let _ = document::parse(&text);
+        let _ = parsed(&text);
     }
+
+    #[test]
+    fn the_quick_reader_says_what_the_full_one_does_or_nothing(text in texts()) {
+        if let Some(quick) = quick(&text) {
+            prop_assert_eq!(full(&text), Ok(quick));
+        }
+    }
+
+    #[test]
+    fn plain_documents_are_read_quickly(document in plain()) {
+        let text = document.to_string();
+        prop_assert_eq!(quick(&text), Some(document));
+    }
+}
+
+fn quick(text: &str) -> Option<Value> {
+    events::parse(text, |document| Value::deserialize(document))
+}
+
+fn full(text: &str) -> Result<Value, NotYaml> {
+    document::parse(text, |document| Value::deserialize(document))
+}
+
+/// Scalars that readers of YAML disagree about, or that are close to some that they do.
+const SCALARS: &[&str] = &[
+    "null",
+    "Null",
+    "~",
+    "",
+    "true",
+    "True",
+    "TRUE",
+    "yes",
+    "no",
+    "y",
+    "n",
+    "on",
+    "off",
+    "nan",
+    ".nan",
+    "inf",
+    ".inf",
+    "infinity",
+    "e5",
+    "1e5",
+    "0",
+    "00",
+    "007",
+    "0x10",
+    "0o7",
+    "1_000",
+    "80",
+    "65536",
+    "-1",
+    "+1",
+    "1.5",
+    "1.",
+    "10.0.0.1",
+    "10.0.0",
+    "10.0.0.0/8",
+    "fd00::5",
+    "2001:db8::1",
+    "1::",
+    "::1",
+    "12:30:45",
+    "2001-12-14",
+    "a",
+    "a b",
+    "a:b",
+    "a: b",
+    "a #b",
+    "#a",
+    "bank/ledger",
+    "/10.0.0.1",
+    "'a'",
+    "\"a\"",
+    "'80'",
+    "\"\\u0041\"",
+    "\"\\n\"",
+    "''",
+    "&a b",
+    "*a",
+    "!!str 1",
+    "!!int \"1\"",
+    "<<",
+    "? a",
+    "- a",
+    "|\n  a",
+    ">\n  a",
+    "[a, 80]",
+    "{a: 1}",
+    "{a: 1, a: 2}",
+    "[a",
+    "%",
+    "@a",
+    "`a",
+    "18446744073709551615",
+    "99999999999999999999",
+    "123456789012345678",
+    "é",
+    "a\u{301}",
+    "\u{feff}",
+];
+
+/// Documents of such scalars in block and flow style, some of them broken.
+fn texts() -> impl Strategy<Value = String> {
+    let scalar = || select(SCALARS);
+    let block = proptest::collection::vec((0..3usize, any::<bool>(), scalar(), scalar()), 1..6);
+    let block = block.prop_map(|lines| {
+        let line = |(depth, item, key, value): (usize, bool, &str, &str)| {
+            let (indent, dash) = (" ".repeat(2 * depth), if item { "- " } else { "" });
+            format!("{indent}{dash}{key}: {value}\n")
+        };
+        lines.into_iter().map(line).collect::<String>()
+    });
+    let flow = proptest::collection::vec((scalar(), scalar()), 0..4).prop_map(|entries| {
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|(key, value)| format!("{key}: {value}"))
+            .collect();
+        format!("{{{}}}", entries.join(", "))
+    });
+    prop_oneof![block, flow, scalar().prop_map(str::to_owned)]
+}
+
+/// JSON as programs write it, with nothing that is doubtful.
+fn plain() -> impl Strategy<Value = Value> {
+    let scalars = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (0..1_000_000_000_u64).prop_map(Value::from),
+        "[a-z0-9./: -]{0,12}".prop_map(Value::from),
+    ];
+    scalars.prop_recursive(4, 32, 5, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec(("[a-z]{1,8}", inner), 0..40)
+                .prop_map(|entries| Value::Object(entries.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
 }

@@ -184,7 +184,7 @@ fn a_waypoint_is_asked_for_what_stands_behind_it() {
             service("guard", "10.1.0.9", |_| {}).into(),
             local.clone().into(),
             service("ledger", "10.1.0.1", |s| s.waypoint = Some(gateway.clone())).into(),
-            pod("b", "10.0.0.3", |w| w.waypoint = Some(gateway.clone())).into(),
+            pod("b", "10.0.0.3", |w| w.waypoint = Some(gateway.clone().into())).into(),
             service("cards", "10.1.0.2", |_| {}).into(),
             pod("c", "10.0.0.4", |_| {}).into(),
         ]);

@@ -87,10 +87,7 @@ fn any_workload(name: &str, random: &mut fastrand::Rng) -> Workload {
             w.health = Health::Unhealthy;
         }
         if random.u8(..4) == 0 {
-            w.waypoint = Some(crate::fixtures::waypoint_at(&format!(
-                "10.0.0.{}",
-                random.u8(2..8)
-            )));
+            w.waypoint = Some(crate::fixtures::waypoint_at(&format!("10.0.0.{}", random.u8(2..8))).into());
         }
     })
 }

@@ -25,7 +25,7 @@ fn guarded(gateway: GatewayAddress, change: impl FnOnce(&mut Service)) -> Regist
         .into(),
         pod("a", "10.0.0.2", |w| {
             joins(w, "ledger");
-            w.waypoint = Some(gateway);
+            w.waypoint = Some(gateway.into());
         })
         .into(),
         service("guard", "10.1.0.9", |s| s.ports = ports(&[(15008, 15008)])).into(),
@@ -290,7 +290,7 @@ fn the_port_of_the_reference_counts() {
     let mut gateway = waypoint_at("10.0.0.8");
     gateway.hbone_port = NonZeroU16::new(15009).expect("not 0");
     let registry = mesh([
-        pod("a", "10.0.0.2", |w| w.waypoint = Some(gateway)).into(),
+        pod("a", "10.0.0.2", |w| w.waypoint = Some(gateway.into())).into(),
         pod("g1", "10.0.0.8", |_| {}).into(),
     ]);
     assert_eq!(
