@@ -169,11 +169,15 @@ fn a_certificate_is_whole_and_as_it_was_signed() {
         |der| *der.last_mut().expect("bytes") ^= 1,
         Err(R::Untrusted),
     );
-    changed("another name than was signed", rename, Err(R::Untrusted));
+    changed(
+        "another name than was signed",
+        |der| rename(der),
+        Err(R::Untrusted),
+    );
 }
 
 /// Makes the name another one of the same length.
-fn rename(der: &mut Vec<u8>) {
+fn rename(der: &mut [u8]) {
     let at = der
         .windows(8)
         .position(|window| window == b"payments")
