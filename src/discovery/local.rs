@@ -51,7 +51,7 @@ use adit_mesh::registry::{ResourceName, Update};
 use adit_mesh::{Interner, Registry, Store};
 use tokio::sync::watch;
 
-use convert::Mesh;
+pub use convert::Mesh;
 pub use status::{LoadError, Rejected, Status};
 use watcher::Watcher;
 
@@ -167,8 +167,17 @@ fn read(path: &Path, texts: &mut Interner, known: &Registry) -> Result<Mesh, Loa
         path: path.to_owned(),
         kind: error.kind(),
     })?;
-    let origin = path.display().to_string();
-    convert::parse(&text, &origin, texts, known)
+    parse(&text, path, texts, known)
+}
+
+/// Reads a text of this format; `path` is where it came from, for the errors. What is in `known` already is taken from
+/// there instead of being made a second time.
+///
+/// # Errors
+/// The text is not a document of this format. A resource in it that cannot be understood is no error: it is among what
+/// was rejected.
+pub fn parse(text: &str, path: &Path, texts: &mut Interner, known: &Registry) -> Result<Mesh, LoadError> {
+    convert::parse(text, &path.display().to_string(), texts, known)
         .map_err(|error| LoadError::Syntax {
             path: path.to_owned(),
             line: error.line,

@@ -83,7 +83,7 @@ impl Identity {
     /// Puts an identity together from its parts.
     ///
     /// # Errors
-    /// A namespace or service account that could not stand in a SPIFFE path.
+    /// A namespace or service account that could not stand in a SPIFFE path, or that make it longer than it may be.
     pub fn new(
         trust_domain: TrustDomain,
         namespace: Text,
@@ -91,6 +91,10 @@ impl Identity {
     ) -> Result<Self, InvalidIdentity> {
         check_segment(&namespace)?;
         check_segment(&service_account)?;
+        let length = SCHEME.len() + trust_domain.as_str().len() + namespace.len() + service_account.len();
+        if length + "/ns//sa/".len() > LONGEST_ID {
+            return Err(InvalidIdentity::TooLong { limit: LONGEST_ID });
+        }
         Ok(Self {
             trust_domain,
             namespace,
@@ -239,6 +243,19 @@ mod tests {
         );
         assert_eq!(*identity.namespace(), "bank");
         assert_eq!(*identity.service_account(), "payments");
+    }
+
+    #[test]
+    fn what_is_put_together_is_as_short_as_what_is_read() {
+        let of =
+            |length: usize| Identity::new(TrustDomain::default(), "bank".into(), "a".repeat(length).into());
+        let rest = of(1).expect("short").to_string().len() - 1;
+        let longest = of(LONGEST_ID - rest).expect("just as long as allowed");
+        assert_eq!(longest.to_string().parse(), Ok(longest));
+        assert_eq!(
+            of(LONGEST_ID - rest + 1),
+            Err(InvalidIdentity::TooLong { limit: LONGEST_ID })
+        );
     }
 
     #[test]

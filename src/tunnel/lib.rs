@@ -27,4 +27,5 @@ mod relay;
 mod report;
 mod worker;
 
+pub use admin::explain;
 pub use process::run;

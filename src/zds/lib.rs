@@ -9,7 +9,7 @@
 
 pub mod client;
 mod failure;
-mod message;
+pub mod message;
 pub mod server;
 mod socket;
 

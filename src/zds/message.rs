@@ -11,7 +11,6 @@ use prost::Message;
 
 use crate::LONGEST_MESSAGE;
 use crate::failure::Malformed;
-use crate::socket::Packet;
 
 /// What an [`Ack`] adds to its text: two tags and two lengths.
 const ACK_OVERHEAD: usize = 6;
@@ -27,20 +26,38 @@ pub struct WorkloadInfo {
     pub service_account: String,
 }
 
+/// One packet.
+#[derive(Debug)]
+pub struct Packet {
+    /// The message; at most [`LONGEST_MESSAGE`] bytes where it came from a socket.
+    pub bytes: Vec<u8>,
+    /// The file descriptor that came with it.
+    pub descriptor: Option<OwnedFd>,
+}
+
 /// A request of the agent that is complete.
 #[derive(Debug)]
-pub(crate) enum Request {
+pub enum Request {
+    /// Serve a pod.
     Add {
+        /// The pod; not empty.
         uid: String,
+        /// Whose pod it is.
         workload: WorkloadInfo,
+        /// Its network namespace, or what the agent says is one.
         namespace: OwnedFd,
     },
+    /// Go on serving a pod.
     Keep {
+        /// The pod; not empty.
         uid: String,
     },
+    /// Stop serving a pod.
     Delete {
+        /// The pod; not empty.
         uid: String,
     },
+    /// The snapshot is complete.
     SnapshotSent,
 }
 
@@ -95,7 +112,7 @@ impl Request {
 }
 
 /// The tunnel's first packet.
-pub(crate) fn hello() -> Vec<u8> {
+pub fn hello() -> Vec<u8> {
     ZdsHello {
         version: Version::V1.into(),
     }
@@ -103,7 +120,10 @@ pub(crate) fn hello() -> Vec<u8> {
 }
 
 /// Reads the tunnel's first packet.
-pub(crate) fn read_hello(packet: &Packet) -> Result<(), Malformed> {
+///
+/// # Errors
+/// It is no hello, of another version, or carries a file descriptor.
+pub fn read_hello(packet: &Packet) -> Result<(), Malformed> {
     if packet.descriptor.is_some() {
         return Err(Malformed::UnexpectedDescriptor { message: "hello" });
     }
@@ -116,7 +136,7 @@ pub(crate) fn read_hello(packet: &Packet) -> Result<(), Malformed> {
 }
 
 /// The tunnel's answer to one request; a text that is too long for a packet is cut.
-pub(crate) fn answer(outcome: &Result<(), String>) -> Vec<u8> {
+pub fn answer(outcome: &Result<(), String>) -> Vec<u8> {
     let error = match outcome {
         Ok(()) => String::new(),
         // An empty text would mean success.
@@ -130,7 +150,10 @@ pub(crate) fn answer(outcome: &Result<(), String>) -> Vec<u8> {
 }
 
 /// Reads the tunnel's answer: what went wrong in the tunnel is the inner error.
-pub(crate) fn read_answer(packet: &Packet) -> Result<Result<(), String>, Malformed> {
+///
+/// # Errors
+/// It is no answer, or carries a file descriptor.
+pub fn read_answer(packet: &Packet) -> Result<Result<(), String>, Malformed> {
     if packet.descriptor.is_some() {
         return Err(Malformed::UnexpectedDescriptor { message: "ack" });
     }
@@ -145,7 +168,7 @@ pub(crate) fn read_answer(packet: &Packet) -> Result<Result<(), String>, Malform
 }
 
 /// The packet that adds a pod; its network namespace goes with it.
-pub(crate) fn add(uid: &str, workload: &WorkloadInfo) -> Vec<u8> {
+pub fn add(uid: &str, workload: &WorkloadInfo) -> Vec<u8> {
     encode(workload_request::Payload::Add(AddWorkload {
         uid: uid.to_owned(),
         workload_info: Some(adit_proto::zds::WorkloadInfo {
@@ -157,21 +180,21 @@ pub(crate) fn add(uid: &str, workload: &WorkloadInfo) -> Vec<u8> {
 }
 
 /// The packet that asks to go on serving a pod.
-pub(crate) fn keep(uid: &str) -> Vec<u8> {
+pub fn keep(uid: &str) -> Vec<u8> {
     encode(workload_request::Payload::Keep(KeepWorkload {
         uid: uid.to_owned(),
     }))
 }
 
 /// The packet that removes a pod.
-pub(crate) fn delete(uid: &str) -> Vec<u8> {
+pub fn delete(uid: &str) -> Vec<u8> {
     encode(workload_request::Payload::Del(DelWorkload {
         uid: uid.to_owned(),
     }))
 }
 
 /// The packet that ends the snapshot.
-pub(crate) fn snapshot_sent() -> Vec<u8> {
+pub fn snapshot_sent() -> Vec<u8> {
     encode(workload_request::Payload::SnapshotSent(SnapshotSent {}))
 }
 

@@ -18,17 +18,11 @@ use tokio::net::UnixDatagram;
 
 use crate::LONGEST_MESSAGE;
 use crate::failure::{ConnectionFailure, Malformed};
+use crate::message::Packet;
 
 /// Room for more file descriptors than are allowed, so that a message with too many is told apart from one whose
 /// ancillary data is something else. The kernel closes those that find no room.
 const DESCRIPTOR_ROOM: usize = 4;
-
-/// One packet.
-#[derive(Debug)]
-pub(crate) struct Packet {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) descriptor: Option<OwnedFd>,
-}
 
 /// A connected socket.
 #[derive(Debug)]

@@ -18,16 +18,16 @@ use super::{events, policy, service, workload};
 
 /// What a document says.
 #[derive(Debug, Default)]
-pub(super) struct Mesh {
+pub struct Mesh {
     /// Every resource by name, as it is or as a rejection. In no order: a registry that is filled in the order of its
     /// keys has nodes that are half empty.
-    pub(super) resources: HashMap<ResourceName, Update>,
+    pub resources: HashMap<ResourceName, Update>,
     /// What was rejected, in the order of the document.
-    pub(super) rejected: Vec<Rejected>,
+    pub rejected: Vec<Rejected>,
     /// What looks like a mistake and is none.
-    pub(super) warnings: Vec<String>,
+    pub warnings: Vec<String>,
     /// How many workloads, services and policies there are.
-    pub(super) counts: [usize; 3],
+    pub counts: [usize; 3],
     /// The file.
     origin: String,
 }

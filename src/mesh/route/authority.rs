@@ -24,6 +24,10 @@ impl FromStr for Authority {
         };
         if host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok() {
             let address: SocketAddr = authority.parse().map_err(|_| InvalidAuthority::Address)?;
+            // The scope of a peer's address is a link of the peer's, not of ours; URIs have none (RFC 3986).
+            if host.contains('%') {
+                return Err(InvalidAuthority::Address);
+            }
             return Ok(Self::Address(super::canonical(address)));
         }
         check_hostname(host)?;

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN};
+use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Method, StatusCode};
 
@@ -36,6 +37,16 @@ pub struct Request {
 }
 
 impl Request {
+    /// What a handler is told of a request with this head.
+    pub fn new(head: &Parts) -> Self {
+        Self {
+            method: head.method.clone(),
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().map(parse_query).unwrap_or_default(),
+            accept: header(&head.headers, &ACCEPT).map(str::to_owned),
+        }
+    }
+
     /// The first value of the parameter `name`; "" if it stands without one.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.query
@@ -184,14 +195,7 @@ impl Router {
             }
             return response;
         }
-        let accept = header(&head.headers, &ACCEPT).map(str::to_owned);
-        let request = Request {
-            path: head.uri.path().to_owned(),
-            query: head.uri.query().map(parse_query).unwrap_or_default(),
-            method: head.method,
-            accept,
-        };
-        (page.handler)(request).await
+        (page.handler)(Request::new(&head)).await
     }
 
     /// The pages and what they are, one a line.
@@ -213,8 +217,12 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn is_meant_for_loopback(headers: &HeaderMap) -> bool {
-    let host = header(headers, &HOST).is_some_and(is_loopback);
+/// Whether a request with these headers was addressed to this machine by its loopback name, and comes from no page of
+/// somebody else.
+pub fn is_meant_for_loopback(headers: &HeaderMap) -> bool {
+    // Of two hosts nobody knows which is meant (RFC 9112, section 3.2).
+    let several = headers.get_all(HOST).iter().nth(1).is_some();
+    let host = !several && header(headers, &HOST).is_some_and(is_loopback);
     let origin = match headers.get(ORIGIN).map(HeaderValue::to_str) {
         None => true,
         Some(Ok(origin)) => origin
@@ -230,6 +238,16 @@ fn is_loopback(authority: &str) -> bool {
         return false;
     };
     let host = authority.host();
+    // Nothing but a port stands beside it: no user before it, and no more than the type checks after it.
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain = match authority.as_str().strip_prefix(host) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix(':').is_some_and(digits),
+        None => false,
+    };
+    if !is_plain {
+        return false;
+    }
     let address = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
@@ -317,6 +335,9 @@ mod tests {
             "",
             "[::2]",
             "127.0.0.1.evil",
+            "evil@localhost",
+            "localhost:15,00",
+            "[::1]515000",
             "a b",
         ] {
             assert!(!is_loopback(host), "{host}");

@@ -129,12 +129,13 @@ async fn the_administration_refuses_requests_that_were_meant_for_another_name() 
         None,
     );
     let (port, _serving) = served(Reach::Loopback, router, drain);
-    let foreign: [&[&str]; 5] = [
+    let foreign: [&[&str]; 6] = [
         &["Host: evil.example"],
         &["Host: 10.0.0.1:15000"],
         &[],
         &["Host: localhost", "Origin: https://evil.example"],
         &["Host: localhost", "Origin: null"],
+        &["Host: localhost", "Host: evil.example"],
     ];
     for headers in foreign {
         let answer = ask(port, "POST /quitquitquit", headers).await;

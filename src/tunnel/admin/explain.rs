@@ -28,9 +28,13 @@ use describe::name;
 /// control runtime busy.
 const MOST_CANDIDATES: usize = 64;
 
-/// Answers one question.
+/// Answers one question from what is known now.
 pub(super) fn answer(state: &State, request: &Request) -> Response {
-    let registry = state.shared.store.snapshot();
+    explain(&state.shared.store.snapshot(), request)
+}
+
+/// Answers one question from `registry`: 200 with the decision, or 400 with what the question lacks.
+pub fn explain(registry: &Registry, request: &Request) -> Response {
     let question = || {
         let parameter = |name: &str, what: &str| {
             let given = request.parameter(name);
@@ -42,7 +46,7 @@ pub(super) fn answer(state: &State, request: &Request) -> Response {
             direction: request.parameter("direction"),
         })
     };
-    match question().and_then(|question| explain(&registry, &question)) {
+    match question().and_then(|question| decide(registry, &question)) {
         Ok(explained) if request.wants_json() => json(explained.json().to_string()),
         Ok(explained) => text(StatusCode::OK, explained.text),
         Err(problem) => text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
@@ -56,7 +60,7 @@ struct Question<'a> {
     direction: Option<&'a str>,
 }
 
-fn explain(registry: &Registry, question: &Question<'_>) -> Result<Explained, String> {
+fn decide(registry: &Registry, question: &Question<'_>) -> Result<Explained, String> {
     let client = Client::find(registry, question.source)?;
     let destination = names::destination(registry, client.workload.as_deref(), question.destination)?;
     match (question.direction, &client.workload) {

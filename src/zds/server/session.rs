@@ -9,8 +9,8 @@ use tracing::{info, warn};
 use super::state::{Delivered, Joined, Order, State, Task};
 use crate::DEADLINE;
 use crate::failure::{ConnectionFailure, Malformed};
-use crate::message;
-use crate::socket::{Connection, Packet};
+use crate::message::{self, Packet};
+use crate::socket::Connection;
 
 /// Serves a tunnel until the connection is lost, and returns why it was.
 pub(super) async fn run(connection: &Connection, state: &State) -> ConnectionFailure {

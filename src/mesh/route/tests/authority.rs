@@ -54,6 +54,7 @@ fn refuses_what_two_parsers_could_read_differently() {
         ("[fd00::1:80", I::Address),
         ("[fd00::g]:80", I::Address),
         ("[10.0.0.1]:80", I::Address),
+        ("[fe80::1%2]:80", I::Address),
         ("10.0.0.256:80", I::Address),
         ("10.0.1:80", I::Address),
         ("0x7f.1:80", I::Address),

@@ -58,7 +58,7 @@ fn asked(source: &str, destination: &str) -> Result<Value, String> {
         destination,
         direction: None,
     };
-    explain(&registry(), &question).map(Explained::json)
+    decide(&registry(), &question).map(Explained::json)
 }
 
 fn destination_of(source: &str, destination: &str) -> String {
