@@ -15,9 +15,12 @@ pub mod credentials;
 pub mod document;
 pub mod pair;
 pub mod plain;
+pub mod prober;
+pub mod rogue;
 mod runner;
 pub mod scripted;
 pub mod tunnels;
+pub mod usage;
 pub mod watch;
 pub mod waypoint;
 

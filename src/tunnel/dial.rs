@@ -25,7 +25,7 @@ pub(crate) async fn tcp(pod: &Pod, source: Source, destination: SocketAddr) -> R
     let within = pod.worker.hbone.deadlines.connect;
     let options = options(pod, destination);
     match timeout(within, connect(Some(&pod.network), source, destination, options)).await {
-        Ok(Ok(socket)) => Ok(socket),
+        Ok(Ok(socket)) => pod.admission.descriptor(&socket).map(|()| socket),
         Ok(Err(error)) => Err(failure(destination, error)),
         Err(_) => Err(Failure::new(
             Outcome::ConnectTimeout,
@@ -55,14 +55,15 @@ async fn hbone(pod: &Rc<Pod>, key: &Key) -> Result<Connection, Failure> {
         .await
         .map_err(on_the_hbone_port)?;
     let connected = started.elapsed();
-    let connection = Connection::establish(
-        socket,
-        connected,
-        credentials.client_config(&key.expected),
-        &pod.worker.hbone,
-    )
-    .await?;
+    let config = credentials.client_config(&key.expected);
+    let establish = Connection::establish(socket, connected, config, &pod.worker.hbone);
+    let within = pod.worker.hbone.deadlines.tls;
+    let connection = pod
+        .admission
+        .handshake(Direction::Outbound, within, establish)
+        .await?;
     connection.meter(pod.worker.dialled.clone());
+    connection.account(pod.admission.ledger.clone());
     let metrics = &pod.worker.shared.metrics;
     metrics.connect[Direction::Outbound].observe(connection.timings().connect);
     metrics.tls_handshake[Direction::Outbound].observe(connection.timings().tls);

@@ -60,7 +60,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
         Ok(server) => {
             let mut opened = report.open(entry.connection());
             let sides = match server.side {
-                Side::Tcp(server) => Sides::sockets(socket, server),
+                Side::Tcp(server) => Sides::sockets(socket, server, &pod.admission.ledger),
                 Side::Tunnel(stream) => Sides::outbound(socket, stream),
             };
             let ended = relay::run(sides, &entry.cut, |forth, back| opened.progress(forth, back)).await;

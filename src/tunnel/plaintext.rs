@@ -50,7 +50,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
         Err(failure) => refuse(&socket, report, &failure),
         Ok(server) => {
             let mut opened = report.open(entry.connection());
-            let sides = Sides::sockets(socket, server);
+            let sides = Sides::sockets(socket, server, &pod.admission.ledger);
             let ended = relay::run(sides, &entry.cut, |forth, back| opened.progress(forth, back)).await;
             opened.close(ended);
         }

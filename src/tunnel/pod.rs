@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::accept::{self, Stop};
+use crate::limits::{Admission, Shares};
 use crate::live::{Direction, Table};
 use crate::worker::Worker;
 use crate::{dial, inbound, outbound, plaintext};
@@ -55,6 +56,8 @@ pub struct Pod {
     pub info: PodInfo,
     /// Its network namespace.
     pub network: Namespace,
+    /// What lets its connections in.
+    pub admission: Admission,
     /// Its live connections.
     pub table: Rc<Table>,
     /// Its HBONE connections to peers.
@@ -109,6 +112,7 @@ impl Pod {
         id: InstanceId,
         info: PodInfo,
         network: Namespace,
+        shares: Arc<Shares>,
     ) -> std::io::Result<Rc<Self>> {
         let sockets = Listening::open(&worker, &network)?;
         if let Err(error) = listeners::migrate_requests(&network) {
@@ -117,6 +121,7 @@ impl Pod {
         }
         let pod = Rc::new_cyclic(|pod| Self {
             id,
+            admission: Admission::new(shares, &worker.shared),
             table: Rc::default(),
             pool: Pool::new(dial::for_pool(pod.clone()), worker.hbone.clone()),
             servers: RefCell::default(),
@@ -145,8 +150,16 @@ impl Pod {
     }
 
     async fn listen(self: &Rc<Self>, direction: Direction, listener: TcpListener) {
-        accept::run(&listener, self, |socket, client| {
+        accept::run(&listener, self, direction, |socket, client| {
             let pod = self.clone();
+            let admitted = pod
+                .admission
+                .descriptor(&socket)
+                .and_then(|()| pod.admission.connection());
+            let admitted = match admitted {
+                Ok(admitted) => admitted,
+                Err(failure) => return accept::turn_away(&pod, direction, &socket, client, &failure),
+            };
             if direction != Direction::Outbound {
                 dial::accepted(&pod, &socket, client.ip());
             }
@@ -158,7 +171,7 @@ impl Pod {
                     Direction::Inbound => inbound::serve(pod, socket, client).await,
                     Direction::Plaintext => plaintext::serve(pod, socket, client).await,
                 }
-                drop(accepting);
+                drop((accepting, admitted));
             });
         })
         .await;

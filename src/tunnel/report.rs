@@ -210,7 +210,17 @@ impl Report {
         if outcome == Outcome::CertificateRevoked {
             metrics.revoked[direction].inc();
         }
-        self.log(outcome, Some(detail), 0, 0);
+        if outcome != Outcome::Overloaded {
+            return self.log(outcome, Some(detail), 0, 0);
+        }
+        match self.pod.admission.line() {
+            None => {}
+            Some(0) => self.log(outcome, Some(detail), 0, 0),
+            Some(untold) => {
+                let detail = format!("{detail}; {untold} refusals before this one were not logged");
+                self.log(outcome, Some(&detail), 0, 0);
+            }
+        }
     }
 
     fn pair(&self) -> Arc<PairMetrics> {
