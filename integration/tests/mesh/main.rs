@@ -8,6 +8,7 @@ use adit_integration::scenarios;
 mod certificates;
 mod ends;
 mod families;
+mod faults;
 mod hbone;
 mod lab;
 mod lifecycle;
@@ -134,6 +135,12 @@ const STALLS: &[Scenario] = scenarios![
     stalls::a_client_without_a_preface_is_cut,
 ];
 
+const FAULTS: &[Scenario] = scenarios![
+    faults::a_client_that_misbehaves_costs_little_and_disturbs_nobody,
+    faults::a_client_that_floods_costs_little_and_disturbs_nobody,
+    faults::a_server_that_misbehaves_costs_little_and_disturbs_nobody,
+];
+
 fn main() -> ExitCode {
     let suites = [
         TRAFFIC,
@@ -149,6 +156,7 @@ fn main() -> ExitCode {
         OUTCOMES,
         SOURCES,
         STALLS,
+        FAULTS,
         LAB,
     ];
     harness::main(&suites.concat())
