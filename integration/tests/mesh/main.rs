@@ -12,6 +12,7 @@ mod faults;
 mod hbone;
 mod lab;
 mod lifecycle;
+mod limits;
 mod malicious;
 mod outcomes;
 mod policy;
@@ -141,6 +142,17 @@ const FAULTS: &[Scenario] = scenarios![
     faults::a_server_that_misbehaves_costs_little_and_disturbs_nobody,
 ];
 
+const LIMITS: &[Scenario] = scenarios![
+    limits::a_pod_with_all_its_connections_is_refused_another,
+    limits::a_peer_with_all_its_tunnels_is_refused_another,
+    limits::handshakes_wait_for_their_turn_and_others_have_theirs,
+    limits::a_storm_leaves_the_tunnel_its_own_descriptors,
+    limits::without_a_descriptor_a_client_is_told,
+    limits::the_stream_that_holds_most_is_given_up_and_no_other,
+    limits::a_peer_that_takes_nothing_makes_senders_wait,
+    limits::a_storm_on_one_pod_leaves_the_others_their_share,
+];
+
 fn main() -> ExitCode {
     let suites = [
         TRAFFIC,
@@ -157,6 +169,7 @@ fn main() -> ExitCode {
         SOURCES,
         STALLS,
         FAULTS,
+        LIMITS,
         LAB,
     ];
     harness::main(&suites.concat())
