@@ -306,11 +306,8 @@ async fn drive(
                 settings.deadlines.http2
             ));
         }
-        if keepalive.poll_dead(cx, received).is_ready() {
-            return failed(format!(
-                "the peer did not answer a PING within {:?}",
-                settings.ping_timeout
-            ));
+        if let Poll::Ready(silent) = keepalive.poll_dead(cx, received) {
+            return Poll::Ready(Err(silent));
         }
         if state.is_closing() && state.streams() == 0 {
             let linger = linger.get_or_insert_with(|| Box::pin(sleep(settings.idle_timeout)));

@@ -121,6 +121,19 @@ impl Control {
         self.wake();
     }
 
+    /// The state of the connection that this controls.
+    fn state(&self, flush: &Flush) -> Rc<State> {
+        let command = self.0.borrow();
+        let state = State::new(flush.blocked());
+        if let Some(meter) = &command.meter {
+            state.meter(meter.clone());
+        }
+        if let Some(ledger) = &command.ledger {
+            state.account(ledger.clone());
+        }
+        Rc::new(state)
+    }
+
     fn wake(&self) {
         if let Some(driver) = &self.0.borrow().driver {
             driver.wake_by_ref();
@@ -255,13 +268,7 @@ async fn drive(
     control: &Control,
     mut on_connect: impl FnMut(Incoming),
 ) -> Result<(), Failure> {
-    let state = Rc::new(State::new(flush.blocked()));
-    if let Some(meter) = control.0.borrow().meter.clone() {
-        state.meter(meter);
-    }
-    if let Some(ledger) = control.0.borrow().ledger.clone() {
-        state.account(ledger);
-    }
+    let state = control.state(&flush);
     let mut keepalive = Keepalive::new(
         connection.ping_pong(),
         settings.ping_interval,
@@ -280,17 +287,14 @@ async fn drive(
         adapt_window(&state, settings, &mut window, |size| {
             connection.set_target_window_size(size)
         });
-        loop {
-            match connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    on_connect(Incoming::new(request, respond, &state))
-                }
-                Poll::Ready(Some(Err(error))) => {
+        while let Poll::Ready(accepted) = connection.poll_accept(cx) {
+            match accepted {
+                Some(Ok((request, respond))) => on_connect(Incoming::new(request, respond, &state)),
+                Some(Err(error)) => {
                     left = !error.is_library();
                     return Poll::Ready(Err(Failure::http2(&error)));
                 }
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending => break,
+                None => return Poll::Ready(Ok(())),
             }
         }
         if let Some(violation) = flush.violation() {
@@ -299,16 +303,7 @@ async fn drive(
             let _ = connection.poll_closed(cx);
             return Poll::Ready(Err(violation));
         }
-        if keepalive.poll_dead(cx, flush.received()).is_ready() {
-            return Poll::Ready(Err(Failure::new(
-                Outcome::Http2Failed,
-                format!(
-                    "the peer did not answer a PING within {:?}",
-                    settings.ping_timeout
-                ),
-            )));
-        }
-        Poll::Pending
+        keepalive.poll_dead(cx, flush.received()).map(Err)
     })
     .await;
     // Before the connection is dropped, so that its streams know why.

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use adit_hbone::Failure;
+use adit_mesh::Outcome;
 use adit_net::listeners;
 use adit_net::socket::{accept_waiting, original_destination, reset};
 use tokio::net::{TcpListener, TcpStream};
@@ -162,26 +163,31 @@ impl<S: FnMut(TcpStream, SocketAddr)> Listening<'_, S> {
     /// A connection could not be accepted. Where that is for want of descriptors, those who wait are told.
     fn failed(&self, error: &io::Error) {
         if !matches!(error.raw_os_error(), Some(nix::libc::EMFILE | nix::libc::ENFILE)) {
+            let metrics = &self.pod.worker.shared.metrics;
+            metrics.refused(Outcome::Overloaded, self.direction.reported());
             tracing::warn!(pod = %self.pod.info.name, namespace = %self.pod.info.namespace, %error,
                 "cannot accept a connection");
             return;
         }
         let spare = &self.pod.worker.spare;
-        let told = (0..AT_ONCE)
-            .map_while(|_| spare.lend(|| self.refuse_waiting()).flatten())
-            .count();
-        if told == 0 {
-            // Not even the spare one: whoever waits has to wait on.
-            drop(self.pod.admission.out_of_descriptors());
+        for _ in 0..AT_ONCE {
+            match spare.lend(|| self.refuse_waiting()) {
+                Some(Ok(true)) => {}
+                Some(Ok(false)) => return,
+                // Not even the spare one: whoever waits has to wait on.
+                Some(Err(_)) | None => return drop(self.pod.admission.out_of_descriptors()),
+            }
         }
     }
 
-    /// Takes one connection that waits, and tells it no; `None` if none could be had.
-    fn refuse_waiting(&self) -> Option<()> {
-        let (socket, client) = accept_waiting(self.listener).ok().flatten()?;
+    /// Takes one connection that waits, and tells it no; `false` if there is none.
+    fn refuse_waiting(&self) -> io::Result<bool> {
+        let Some((socket, client)) = accept_waiting(self.listener)? else {
+            return Ok(false);
+        };
         let failure = self.pod.admission.out_of_descriptors();
         turn_away(self.pod, self.direction, &socket, canonical(client), &failure);
-        Some(())
+        Ok(true)
     }
 }
 

@@ -26,6 +26,9 @@ pub(crate) async fn tcp(pod: &Pod, source: Source, destination: SocketAddr) -> R
     let options = options(pod, destination);
     match timeout(within, connect(Some(&pod.network), source, destination, options)).await {
         Ok(Ok(socket)) => pod.admission.descriptor(&socket).map(|()| socket),
+        Ok(Err(ConnectError::Socket(Errno::EMFILE | Errno::ENFILE))) => {
+            Err(pod.admission.out_of_descriptors())
+        }
         Ok(Err(error)) => Err(failure(destination, error)),
         Err(_) => Err(Failure::new(
             Outcome::ConnectTimeout,
@@ -116,9 +119,7 @@ fn is_on_this_node(pod: &Pod, ip: IpAddr) -> bool {
 fn failure(destination: SocketAddr, error: ConnectError) -> Failure {
     let outcome = match error {
         ConnectError::SourceUnavailable { .. } => Outcome::SourceAddress,
-        ConnectError::Socket(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
-            Outcome::Overloaded
-        }
+        ConnectError::Socket(Errno::ENOBUFS | Errno::ENOMEM) => Outcome::Overloaded,
         ConnectError::Connect(Errno::EADDRNOTAVAIL) => Outcome::Overloaded,
         ConnectError::Connect(Errno::ETIMEDOUT) => Outcome::ConnectTimeout,
         ConnectError::Socket(_) | ConnectError::Connect(_) => Outcome::ConnectFailed,

@@ -61,6 +61,7 @@ pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
         Ok(accepted) => accepted,
         Err(failure) => return report.refuse(&failure),
     };
+    report.proved(&peer.identity);
     let peer = Rc::new(peer);
     let _admitted = pod.admit(&peer.server);
     let served = accepted

@@ -126,6 +126,11 @@ impl Report {
         self.source_identity = self.source.as_ref().map(|workload| workload.identity.clone());
     }
 
+    /// The peer proved this identity.
+    pub fn proved(&mut self, identity: &Identity) {
+        self.source_identity = Some(identity.clone());
+    }
+
     /// The connection came through a tunnel that ends at `socket`, whose other end proved this identity.
     pub fn tunnelled_from(&mut self, identity: &Identity, socket: SocketAddr) {
         self.source_identity = Some(identity.clone());

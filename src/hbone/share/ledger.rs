@@ -25,6 +25,8 @@ type Told = Box<dyn Fn(Spent)>;
 pub struct Ledger {
     share: Option<Arc<Share>>,
     held: Cell<u64>,
+    /// Bytes of `held` that wait to be sent.
+    queued: Cell<u64>,
     leased: Cell<u64>,
     /// Bytes of `held` that belong to streams which are given up and have not let go yet.
     condemned: Cell<u64>,
@@ -48,6 +50,7 @@ impl Ledger {
             share: Some(share),
             told: Some(Box::new(told)),
             held: Cell::default(),
+            queued: Cell::default(),
             leased: Cell::default(),
             condemned: Cell::default(),
             stalled: RefCell::default(),
@@ -73,9 +76,24 @@ impl Ledger {
         self.lease(self.held.get() - self.condemned.get())
     }
 
-    /// Whether the pod may have so many bytes more.
+    /// Whether so many bytes more may wait to be sent. They get half of the pod's share: what arrives cannot wait
+    /// outside, and must not be given up for what could.
     pub fn has_room(&self, bytes: u64) -> bool {
-        self.lease(self.held.get() + bytes).is_ok()
+        let most = self.share.as_ref().map_or(u64::MAX, |share| share.limit / 2);
+        self.queued.get() + bytes <= most && self.lease(self.held.get() + bytes).is_ok()
+    }
+
+    /// So many bytes more wait to be sent; [`Ledger::has_room`] was asked before.
+    pub fn queue(&self, bytes: u64) {
+        self.queued.set(self.queued.get() + bytes);
+        // What little is queued where there was no room counts as well.
+        let _ = self.add(bytes);
+    }
+
+    /// So many bytes wait no more.
+    pub fn unqueue(&self, bytes: u64) {
+        self.queued.set(self.queued.get() - bytes);
+        self.subtract(bytes);
     }
 
     /// So many bytes are held no more.

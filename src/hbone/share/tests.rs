@@ -74,6 +74,18 @@ fn bytes_are_leased_in_steps_and_given_back() {
 }
 
 #[test]
+fn what_waits_to_be_sent_leaves_half_to_what_arrives() {
+    let (_, ledger, told) = ledger(4 * LEASE);
+    assert!(ledger.has_room(2 * LEASE));
+    ledger.queue(2 * LEASE);
+    assert!(!ledger.has_room(1));
+    assert_eq!(ledger.add(2 * LEASE), Ok(()));
+    ledger.unqueue(LEASE);
+    assert!(ledger.has_room(LEASE));
+    assert_eq!(told.get(), 0);
+}
+
+#[test]
 fn the_stalled_stream_that_holds_most_is_given_up_and_only_once() {
     let (_, ledger, told) = ledger(4 * LEASE);
     let (small, large) = (ledger.stall(1), ledger.stall(1));

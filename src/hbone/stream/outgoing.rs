@@ -58,8 +58,7 @@ impl Queued {
             return Self { data, counted: None };
         }
         outgoing.queued.set(outgoing.queued.get() + count);
-        // Room was asked for before; what little is queued without it counts as well.
-        let _ = outgoing.ledger.add(count);
+        outgoing.ledger.queue(count);
         Self {
             data,
             counted: Some((outgoing.clone(), count)),
@@ -87,7 +86,7 @@ impl Drop for Queued {
             return;
         };
         outgoing.queued.set(outgoing.queued.get() - count);
-        outgoing.ledger.subtract(count);
+        outgoing.ledger.unqueue(count);
         if outgoing.queued.get() == 0
             && let Some(waiting) = outgoing.waiting.borrow_mut().take()
         {

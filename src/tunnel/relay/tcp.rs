@@ -84,10 +84,9 @@ impl Sockets {
     fn count(&mut self, waiting: usize) {
         let waiting = waiting as u64;
         if waiting > self.counted {
-            // Room was asked for; what little there is without it counts as well.
-            let _ = self.ledger.add(waiting - self.counted);
+            self.ledger.queue(waiting - self.counted);
         } else {
-            self.ledger.subtract(self.counted - waiting);
+            self.ledger.unqueue(self.counted - waiting);
         }
         self.counted = waiting;
     }
