@@ -34,7 +34,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("ADIT_HTTP2_TIMEOUT", "1s"),
     ("ADIT_CONNECT_ANSWER_TIMEOUT", "1s"),
     ("ADIT_PING_INTERVAL", "500ms"),
-    ("ADIT_PING_TIMEOUT", "500ms"),
+    ("ADIT_PING_TIMEOUT", "1s"),
 ];
 
 /// CPU time that a row may cost, of a build without optimisation on a machine that does other things too. A fault that
@@ -183,6 +183,12 @@ fn is_told(watch: &Watch<'_>, direction: &str, told: Told) -> anyhow::Result<()>
     let line = watch.line(direction, &name, &[])?;
     let error = line["error"].as_str().unwrap_or_default();
     ensure!(error.contains(says), "the reason does not say {says:?}: {line}");
+    if outcome == Outcome::ProtocolViolation && direction == "inbound" {
+        ensure!(
+            line["src.identity"] == spiffe("client"),
+            "it does not say who did it: {line}"
+        );
+    }
     if matches!(told, Told::Refused(..)) {
         let labels = [("outcome", name.as_str()), ("direction", direction)];
         watch.risen("adit_refused_connections_total", &labels, 1)?;

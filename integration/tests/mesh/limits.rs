@@ -103,6 +103,8 @@ pub fn a_peer_with_all_its_tunnels_is_refused_another() -> anyhow::Result<()> {
 
 /// Peers that stop in their handshakes take the turns of their pod, for a moment; other pods have their own.
 pub fn handshakes_wait_for_their_turn_and_others_have_theirs() -> anyhow::Result<()> {
+    /// Whoever waited behind ten that stop would not be served in this time, or at all.
+    const OWN_TURN: Duration = Duration::from_millis(1400);
     let settings = [("ADIT_HANDSHAKES_PER_POD", "2"), ("ADIT_TLS_TIMEOUT", "1500ms")];
     let (bed, [_first, tunnel]) = build(&settings, false)?;
     let address = bed.socket("server", HBONE_PORT)?;
@@ -118,20 +120,45 @@ pub fn handshakes_wait_for_their_turn_and_others_have_theirs() -> anyhow::Result
     let started = std::time::Instant::now();
     ensure!(bed.call("client", bed.socket("neighbour", HTTP_PORT)?)? == "neighbour");
     let took = started.elapsed();
-    ensure!(
-        took < Duration::from_secs(1),
-        "the neighbour's turn came after {took:?}"
-    );
-    // Two have their turn at once, two after a second, and the others not within their time.
+    ensure!(took < OWN_TURN, "the neighbour's turn came after {took:?}");
+    // Two have their turn at once, two more after a second, and the others not within their time.
     refused(
         &watch,
         "inbound",
         "handshakes_per_pod",
         "ADIT_HANDSHAKES_PER_POD",
-        6,
+        2,
     )?;
     watch.line("inbound", "tls_timeout", &[])?;
     stopped.iter_mut().try_for_each(Rogue::wait_end)?;
     ensure!(bed.call("client", bed.socket("server", HTTP_PORT)?)? == "server");
+    Ok(())
+}
+
+/// The node's handshakes are shared as well: who comes when all are taken is refused by name.
+pub fn a_node_with_all_its_handshakes_refuses_another() -> anyhow::Result<()> {
+    let (bed, [_first, tunnel]) = build(&[("ADIT_HANDSHAKES_PER_NODE", "1")], false)?;
+    let peer = Ca::of_the_mesh()?.peer(&spiffe("client"))?;
+    let watch = Watch::begin(&tunnel)?;
+    let call = |pod: &str| {
+        let address = bed.socket(pod, HBONE_PORT)?;
+        Rogue::call(bed.namespace("stranger")?, address, peer.clone(), &spiffe(pod))
+    };
+    let mut stopped = call("server")?;
+    stopped.half_a_handshake()?;
+    // The first one has its turn for a second, in which many others are refused.
+    adit::lab::observe::eventually("a handshake to be refused", || {
+        Ok(call("neighbour")?.shake_hands().err())
+    })?;
+    refused(
+        &watch,
+        "inbound",
+        "handshakes_per_node",
+        "ADIT_HANDSHAKES_PER_NODE",
+        1,
+    )?;
+    adit::lab::observe::eventually("the client to be served", || {
+        Ok(bed.call("client", bed.socket("server", HTTP_PORT)?).ok())
+    })?;
     Ok(())
 }

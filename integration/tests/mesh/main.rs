@@ -146,6 +146,7 @@ const LIMITS: &[Scenario] = scenarios![
     limits::a_pod_with_all_its_connections_is_refused_another,
     limits::a_peer_with_all_its_tunnels_is_refused_another,
     limits::handshakes_wait_for_their_turn_and_others_have_theirs,
+    limits::a_node_with_all_its_handshakes_refuses_another,
     limits::a_storm_leaves_the_tunnel_its_own_descriptors,
     limits::without_a_descriptor_a_client_is_told,
     limits::the_stream_that_holds_most_is_given_up_and_no_other,

@@ -124,7 +124,7 @@ const ROWS: &[Row] = &[
     ),
     row(
         "stops before its SETTINGS",
-        &[Told::Refused(Outcome::Http2Failed, "PING within 500ms")],
+        &[Told::Refused(Outcome::Http2Failed, "PING within 1s")],
         |rogue, _| {
             rogue.shake_hands()?;
             Ok(rogue.raw(frames::PREFACE)?)
@@ -132,7 +132,7 @@ const ROWS: &[Row] = &[
     ),
     row(
         "stops in its SETTINGS",
-        &[Told::Refused(Outcome::Http2Failed, "PING within 500ms")],
+        &[Told::Refused(Outcome::Http2Failed, "PING within 1s")],
         |rogue, _| {
             rogue.shake_hands()?;
             rogue.raw(frames::PREFACE)?;
@@ -141,7 +141,7 @@ const ROWS: &[Row] = &[
     ),
     row(
         "stops in a header block",
-        &[Told::Refused(Outcome::Http2Failed, "PING within 500ms")],
+        &[Told::Refused(Outcome::Http2Failed, "PING within 1s")],
         |rogue, _| {
             rogue.greet(&[])?;
             Ok(rogue.send(HEADERS, 0, 1, &frames::literal(2, "CONNECT"))?)
@@ -186,7 +186,7 @@ const ROWS: &[Row] = &[
     ),
     row(
         "goes silent in the middle of a stream",
-        &[Told::Ended(Outcome::Reset, "PING within 500ms")],
+        &[Told::Ended(Outcome::Reset, "PING within 1s")],
         |rogue, targets| {
             rogue.greet(&[])?;
             rogue.send(HEADERS, END_HEADERS, 1, &frames::connect(&targets.echo))?;

@@ -194,7 +194,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "takes nothing of what it asked for",
-        told: &[Told::Ended(Outcome::Reset, "PING within 500ms")],
+        told: &[Told::Ended(Outcome::Reset, "PING within 1s")],
         fault: |rogue, targets| {
             rogue.greet(&[(INITIAL_WINDOW_SIZE, LARGEST_WINDOW)])?;
             acknowledge(rogue)?;
