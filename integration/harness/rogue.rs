@@ -160,6 +160,33 @@ impl Rogue {
         Ok(())
     }
 
+    /// Does TLS as a client should, but for a pause in the middle of its first flight, which lasts until `meanwhile` is over.
+    ///
+    /// # Errors
+    /// The peer does not, or `meanwhile` fails.
+    pub fn shake_hands_around(
+        &mut self,
+        meanwhile: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let (Line::Bare(mut wire), Side::Client(expected)) =
+            (std::mem::replace(&mut self.line, Line::Gone), &self.side)
+        else {
+            anyhow::bail!("no client before its handshake");
+        };
+        let mut session = client(&self.credentials, expected)?;
+        let mut flight = Vec::new();
+        session.write_tls(&mut flight)?;
+        let (first, rest) = flight.split_at(flight.len() / 2);
+        wire.write_all(first)?;
+        meanwhile()?;
+        wire.write_all(rest)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut wire)?;
+        }
+        self.line = Line::Secured(Box::new(StreamOwned::new(session, wire)));
+        Ok(())
+    }
+
     /// TLS, and the beginning of HTTP/2 as it should be: a client's preface, which a server hears out, and SETTINGS
     /// of these (identifier, value) pairs.
     ///

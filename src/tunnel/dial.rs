@@ -52,19 +52,26 @@ pub(crate) fn for_pool(pod: Weak<Pod>) -> Box<Dial> {
 
 async fn hbone(pod: &Rc<Pod>, key: &Key) -> Result<Connection, Failure> {
     let local = pod.wait_local().await?;
-    let credentials = pod.credentials(&local).await?;
+    // Without a certificate there is nothing to dial for.
+    pod.credentials(&local).await?;
     let started = Instant::now();
     let socket = tcp(pod, Source::Any, key.address)
         .await
         .map_err(on_the_hbone_port)?;
     let connected = started.elapsed();
-    let config = credentials.client_config(&key.expected);
-    let establish = Connection::establish(socket, connected, config, &pod.worker.hbone);
+    // The certificate and the trust of when its turn has come.
+    let establish = async {
+        let credentials = pod.credentials(&local).await?;
+        let config = credentials.client_config(&key.expected);
+        let connection = Connection::establish(socket, connected, config, &pod.worker.hbone).await?;
+        Ok::<_, Failure>((connection, credentials))
+    };
     let within = pod.worker.hbone.deadlines.tls;
-    let connection = pod
+    let (connection, credentials) = pod
         .admission
         .handshake(Direction::Outbound, within, establish)
         .await?;
+    pod.still_trusts(connection.peer(), &credentials)?;
     connection.meter(pod.worker.dialled.clone());
     connection.account(pod.admission.ledger.clone());
     let metrics = &pod.worker.shared.metrics;

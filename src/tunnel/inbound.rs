@@ -104,14 +104,19 @@ async fn shake_hands(
     report.called(address);
     let local = pod.wait_local().await?;
     report.local(&local.workload);
-    let credentials = pod.credentials(&local).await?;
-    let started = Instant::now();
     let within = pod.worker.hbone.deadlines.tls;
     begun(&socket, within).await?;
-    let handshake = Accepted::handshake(socket, credentials.server_config(), &pod.worker.hbone);
-    let accepted = pod.admission.handshake(AtDestination, within, handshake).await?;
-    pod.worker.shared.metrics.tls_handshake[AtDestination].observe(started.elapsed());
+    // The certificate and the trust of when its turn has come.
+    let handshake = async {
+        let credentials = pod.credentials(&local).await?;
+        let started = Instant::now();
+        let accepted = Accepted::handshake(socket, credentials.server_config(), &pod.worker.hbone).await?;
+        pod.worker.shared.metrics.tls_handshake[AtDestination].observe(started.elapsed());
+        Ok::<_, Failure>((accepted, credentials))
+    };
+    let (accepted, credentials) = pod.admission.handshake(AtDestination, within, handshake).await?;
     let chain = accepted.peer().clone();
+    pod.still_trusts(&chain, &credentials)?;
     let leaf = chain
         .first()
         .ok_or_else(|| Failure::new(Outcome::TlsFailed, "the peer has no certificate"))?;

@@ -304,6 +304,25 @@ impl Pod {
             .map_err(|error| Failure::new(Outcome::NoCertificate, error))
     }
 
+    /// Whether a peer that was accepted by `credentials` still would be: trust may have changed during the handshake, after
+    /// live connections were judged again and before this one was among them.
+    ///
+    /// # Errors
+    /// [`Outcome::CertificateRevoked`].
+    pub fn still_trusts(
+        &self,
+        chain: &[CertificateDer<'_>],
+        credentials: &Arc<Credentials>,
+    ) -> Result<(), Failure> {
+        match self.current_credentials() {
+            Some(now) if !Arc::ptr_eq(&now, credentials) && now.is_revoked(chain) => Err(Failure::new(
+                Outcome::CertificateRevoked,
+                "the peer's certificate was revoked during the handshake",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The certificate, if there is one now.
     pub fn current_credentials(&self) -> Option<Arc<Credentials>> {
         self.certificate.borrow().as_ref().and_then(Held::current)

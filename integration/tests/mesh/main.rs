@@ -90,6 +90,7 @@ const CERTIFICATES: &[Scenario] = scenarios![
     certificates::a_client_without_a_proper_certificate_is_refused,
     certificates::a_server_without_a_proper_certificate_is_refused,
     certificates::a_revocation_closes_live_connections,
+    certificates::a_revocation_during_a_handshake_is_not_missed,
     certificates::a_revocation_list_that_cannot_be_read_never_opens_anything,
     certificates::certificates_are_renewed_under_traffic,
     certificates::roots_are_replaced_under_traffic,
