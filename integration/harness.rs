@@ -19,9 +19,12 @@ pub mod marked;
 pub mod operator;
 pub mod pair;
 pub mod plain;
+pub mod prober;
+pub mod rogue;
 mod runner;
 pub mod scripted;
 pub mod tunnels;
+pub mod usage;
 pub mod watch;
 pub mod waypoint;
 

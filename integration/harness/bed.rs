@@ -168,6 +168,20 @@ impl Bed {
         Tunnel::start(&name, &namespace, address, &all)
     }
 
+    /// Starts a tunnel on a node with the usual settings, and a limit of open files of its own, and waits until it is
+    /// ready.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start_tunnel_within(&mut self, node: usize, open_files: usize) -> anyhow::Result<Tunnel> {
+        let name = self.next_name();
+        let (namespace, address) = self.place(&name, node)?;
+        let settings = self.settings(node)?;
+        let mut tunnel = Tunnel::start_within(&name, &namespace, address, &settings, open_files)?;
+        tunnel.wait_ready()?;
+        Ok(tunnel)
+    }
+
     /// Starts a tunnel on a node with the usual settings and these, and waits until it is ready.
     ///
     /// # Errors

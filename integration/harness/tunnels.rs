@@ -3,7 +3,7 @@
 //! The lab's tunnels all have the lab's settings; a scenario about deadlines, revocation or shutdown needs others,
 //! looks at exit codes, and starts tunnels that are not meant to become ready.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
@@ -47,10 +47,26 @@ impl Tunnel {
         address: IpAddr,
         settings: &Settings,
     ) -> anyhow::Result<Self> {
-        let log = host::path(&format!("{name}.log"));
-        let output = File::options().create(true).append(true).open(&log)?;
-        let (stdout, stderr) = (output.try_clone()?.into(), output.into());
-        Self::start_with(name, namespace, address, settings, (stdout, stderr))
+        let command = Command::new(std::env::current_exe()?);
+        Self::spawn(name, namespace, address, settings, (command, output(name)?))
+    }
+
+    /// The same, with a limit of open files of its own, soft and hard.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_within(
+        name: &str,
+        namespace: &Namespace,
+        address: IpAddr,
+        settings: &Settings,
+        open_files: usize,
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new("prlimit");
+        command
+            .arg(format!("--nofile={open_files}:{open_files}"))
+            .arg(std::env::current_exe()?);
+        Self::spawn(name, namespace, address, settings, (command, output(name)?))
     }
 
     /// The same, with its output wherever the scenario wants it: stdout, then stderr.
@@ -62,9 +78,19 @@ impl Tunnel {
         namespace: &Namespace,
         address: IpAddr,
         settings: &Settings,
-        (stdout, stderr): (Stdio, Stdio),
+        output: (Stdio, Stdio),
     ) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let command = Command::new(std::env::current_exe()?);
+        Self::spawn(name, namespace, address, settings, (command, output))
+    }
+
+    fn spawn(
+        name: &str,
+        namespace: &Namespace,
+        address: IpAddr,
+        settings: &Settings,
+        (mut command, (stdout, stderr)): (Command, (Stdio, Stdio)),
+    ) -> anyhow::Result<Self> {
         command
             .arg("tunnel")
             .env_clear()
@@ -274,6 +300,31 @@ impl Tunnel {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.id()))?.count())
     }
 
+    /// The lowest number that its next file could have.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn lowest_free_descriptor(&self) -> anyhow::Result<usize> {
+        let taken = fs::read_dir(format!("/proc/{}/fd", self.id()))?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().parse()?))
+            .collect::<anyhow::Result<BTreeSet<usize>>>()?;
+        Ok((0..).find(|number| !taken.contains(number)).unwrap_or_default())
+    }
+
+    /// Sets how many files it may have open from now on; the hard limit stays.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn limit_open_files(&self, soft: usize) -> anyhow::Result<()> {
+        let mut command = Command::new("prlimit");
+        command
+            .arg(format!("--pid={}", self.id()))
+            .arg(format!("--nofile={soft}:"));
+        let status = command.status().context("cannot run prlimit")?;
+        ensure!(status.success(), "prlimit ended with {status}");
+        Ok(())
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors
@@ -321,6 +372,13 @@ impl Tunnel {
         );
         Ok(text)
     }
+}
+
+/// A file that takes both outputs of a tunnel.
+fn output(name: &str) -> anyhow::Result<(Stdio, Stdio)> {
+    let log = host::path(&format!("{name}.log"));
+    let output = File::options().create(true).append(true).open(&log)?;
+    Ok((output.try_clone()?.into(), output.into()))
 }
 
 impl Drop for Tunnel {

@@ -9,7 +9,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use adit_mesh::{Identity, Outcome};
-use bytes::Bytes;
 use h2::Reason;
 use h2::client::SendRequest;
 use http::{HeaderMap, Request, StatusCode};
@@ -22,7 +21,8 @@ use crate::flow::adapt_window;
 use crate::keepalive::Keepalive;
 use crate::meter::Meter;
 use crate::settings::{RESET_MEMORY, Settings};
-use crate::stream::{Counted, State, Stream};
+use crate::share::Ledger;
+use crate::stream::{Counted, Queued, State, Stream};
 use crate::transport::{Flush, PeerChain, Role, Transport, handshake, turns};
 
 /// A connection to a peer. It lives as long as somebody holds it or a stream is open.
@@ -36,7 +36,7 @@ pub struct Connection {
 }
 
 /// What opens streams; gone once no more may be opened, which is how HTTP/2 learns that it can end.
-type Requests = Rc<RefCell<Option<SendRequest<Bytes>>>>;
+type Requests = Rc<RefCell<Option<SendRequest<Queued>>>>;
 
 /// How long the stages of a connection took.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -79,7 +79,7 @@ impl Connection {
         };
         // Writes the preface, which is staged like everything else and leaves with the driver's first turn.
         let (requests, connection) = builder(settings)
-            .handshake::<_, Bytes>(transport)
+            .handshake::<_, Queued>(transport)
             .await
             .map_err(|error| Failure::http2(&error))?;
         let state = Rc::new(State::new(flush.blocked()));
@@ -104,6 +104,11 @@ impl Connection {
     /// Tells `meter` what happens on the connection; to be called before the first stream. Only the first call counts.
     pub fn meter(&self, meter: Rc<dyn Meter>) {
         self.state.meter(meter);
+    }
+
+    /// Counts bytes that wait in its streams there; to be called before the first stream. Only the first call counts.
+    pub fn account(&self, ledger: Rc<Ledger>) {
+        self.state.account(ledger);
     }
 
     /// Opens a CONNECT stream. The answer must be 200.
@@ -135,7 +140,7 @@ impl Connection {
     async fn request(
         &self,
         request: Request<()>,
-    ) -> Result<(h2::SendStream<Bytes>, http::Response<h2::RecvStream>), OpenError> {
+    ) -> Result<(h2::SendStream<Queued>, http::Response<h2::RecvStream>), OpenError> {
         let failure = |error| self.state.failure().unwrap_or_else(|| Failure::http2(&error));
         let gone = |error| OpenError::Gone(failure(error));
         let requests = self.requests.borrow().clone();
@@ -262,7 +267,7 @@ fn refusal(status: StatusCode) -> Failure {
 
 /// Runs a connection to its end: when it broke, when the peer left, or when nobody needs it any more.
 async fn drive(
-    mut connection: h2::client::Connection<Transport, Bytes>,
+    mut connection: h2::client::Connection<Transport, Queued>,
     flush: Flush,
     state: Rc<State>,
     requests: Requests,
@@ -290,6 +295,9 @@ async fn drive(
             connection.set_target_window_size(size)
         });
         let polled = Pin::new(&mut connection).poll(cx);
+        if let Some(violation) = flush.violation() {
+            return Poll::Ready(Err(violation));
+        }
         let received = flush.received();
         if received > 0 {
             state.note_alive();
@@ -303,11 +311,8 @@ async fn drive(
                 settings.deadlines.http2
             ));
         }
-        if keepalive.poll_dead(cx, received).is_ready() {
-            return failed(format!(
-                "the peer did not answer a PING within {:?}",
-                settings.ping_timeout
-            ));
+        if let Poll::Ready(silent) = keepalive.poll_dead(cx, received) {
+            return Poll::Ready(Err(silent));
         }
         if state.is_closing() && state.streams() == 0 {
             let linger = linger.get_or_insert_with(|| Box::pin(sleep(settings.idle_timeout)));

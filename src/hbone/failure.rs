@@ -23,10 +23,13 @@ impl Failure {
         }
     }
 
-    /// What an error of HTTP/2 means. One of TLS that only showed when HTTP/2 read is not to be seen in it; see
-    /// [`crate::transport::turns`].
+    /// What an error of HTTP/2 means: what the h2 crate noticed itself is the peer's offence. One of TLS that only showed
+    /// when HTTP/2 read is not to be seen in it; see [`crate::transport::turns`].
     pub fn http2(error: &h2::Error) -> Self {
-        Self::new(Outcome::Http2Failed, error)
+        match error.is_library() {
+            true => Self::new(Outcome::ProtocolViolation, error),
+            false => Self::new(Outcome::Http2Failed, error),
+        }
     }
 
     /// What an error of TLS means. A server that refuses our certificate says so by an alert after our handshake.

@@ -1,5 +1,6 @@
 //! How large the window of a connection is: large enough that streams whose applications have stopped reading do
-//! not keep it from the others, and bounded whatever they do.
+//! not keep it from the others, and bounded whatever they do. Where it cannot grow any more and they would hold what is
+//! left, the one that holds most is given up: the window that the connection began with stays with those who read.
 
 use crate::settings::Settings;
 use crate::stream::State;
@@ -9,6 +10,9 @@ use crate::stream::State;
 pub(crate) fn adapt_window(state: &State, settings: &Settings, current: &mut u32, set: impl FnOnce(u32)) {
     let stalled = state.stalled_receivers();
     let wanted = window(settings, stalled);
+    if wanted == settings.window_limit {
+        state.bound_stalled(most_stalled(settings));
+    }
     if wanted > *current || (wanted < *current && state.streams() == 0) {
         *current = wanted;
         state.grant_windows(stalled);
@@ -22,6 +26,13 @@ fn window(settings: &Settings, stalled: u32) -> u32 {
         .connection_window
         .saturating_add(stalled.saturating_mul(settings.stream_window));
     grown.min(settings.window_limit.max(settings.connection_window))
+}
+
+/// What stalled streams may hold of the largest window, in bytes: what it grew by for them, or half of a window that
+/// may not grow.
+fn most_stalled(settings: &Settings) -> u64 {
+    let grown = settings.window_limit.saturating_sub(settings.connection_window);
+    grown.max(settings.connection_window / 2).into()
 }
 
 #[cfg(test)]
@@ -48,6 +59,14 @@ mod tests {
         drop(open);
         adapt_window(&state, &settings, &mut current, |size| set.push(size));
         assert_eq!(set, [120, 130, 100]);
+    }
+
+    #[test]
+    fn stalled_streams_leave_the_window_that_was_there_without_them() {
+        let mut settings = Settings::default();
+        assert_eq!(most_stalled(&settings), 48 << 20);
+        settings.window_limit = settings.connection_window;
+        assert_eq!(most_stalled(&settings), 8 << 20);
     }
 
     #[test]

@@ -6,8 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use adit_mesh::Outcome;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep};
+
+use crate::failure::Failure;
 
 /// Watches one connection.
 pub(crate) struct Keepalive {
@@ -32,8 +35,8 @@ impl Keepalive {
         }
     }
 
-    /// Ready when the peer is to be taken for dead; `received` counts the bytes that have arrived.
-    pub(crate) fn poll_dead(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<()> {
+    /// Ready when the peer is to be taken for dead, with what to say then; `received` counts the bytes that have arrived.
+    pub(crate) fn poll_dead(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Failure> {
         let Some(ping) = &mut self.ping else {
             return Poll::Pending;
         };
@@ -45,7 +48,7 @@ impl Keepalive {
             if received != self.seen {
                 self.seen = received;
             } else if self.asked {
-                return Poll::Ready(());
+                return Poll::Ready(self.silent());
             } else {
                 // Fails only while an earlier PING is in flight, whose answer serves as well.
                 let _ = ping.send_ping(Ping::opaque());
@@ -56,5 +59,10 @@ impl Keepalive {
             self.timer.as_mut().reset(Instant::now() + next);
         }
         Poll::Pending
+    }
+
+    fn silent(&self) -> Failure {
+        let detail = format!("the peer did not answer a PING within {:?}", self.timeout);
+        Failure::new(Outcome::Http2Failed, detail)
     }
 }

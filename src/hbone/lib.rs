@@ -4,6 +4,7 @@
 //! [`client`] and [`pool`] open streams to peers, [`server`] accepts them, [`headers`] are the words that go with
 //! them. A connection belongs to the worker that made it: nothing here crosses threads.
 
+pub mod allowance;
 pub mod buffers;
 pub mod client;
 pub mod failure;
@@ -14,6 +15,7 @@ pub mod meter;
 pub mod pool;
 pub mod server;
 pub mod settings;
+pub mod share;
 pub mod stream;
 pub mod transport;
 

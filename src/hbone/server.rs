@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use adit_mesh::Outcome;
-use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
@@ -21,7 +20,8 @@ use crate::headers::BAGGAGE;
 use crate::keepalive::Keepalive;
 use crate::meter::Meter;
 use crate::settings::{RESET_MEMORY, Settings};
-use crate::stream::{Counted, State, Stream};
+use crate::share::Ledger;
+use crate::stream::{Counted, Queued, State, Stream};
 use crate::transport::{Flush, PeerChain, Role, Transport, handshake, turns};
 
 /// A peer's connection after its TLS handshake.
@@ -59,7 +59,9 @@ impl Accepted {
     /// for every request and returns at once (it spawns what takes time).
     ///
     /// # Errors
-    /// What broke the connection, or the failure given to [`Control::abort`].
+    /// What broke the connection: [`Outcome::ClientGone`] if the peer did, [`Outcome::ProtocolViolation`] if it gave us
+    /// cause to, [`Outcome::Http2Failed`] if HTTP/2 never began or the peer is silent, or the failure given to
+    /// [`Control::abort`].
     pub async fn serve(
         self,
         settings: &Settings,
@@ -67,7 +69,7 @@ impl Accepted {
         on_connect: impl FnMut(Incoming),
     ) -> Result<(), Failure> {
         let Self { transport, flush, .. } = self;
-        let mut shaking = Box::pin(builder(settings).handshake::<_, Bytes>(transport));
+        let mut shaking = Box::pin(builder(settings).handshake::<_, Queued>(transport));
         let within = settings.deadlines.http2;
         let preface = turns(&flush, |cx| {
             control.poll(cx)?;
@@ -94,13 +96,15 @@ struct Command {
     failure: Option<Failure>,
     driver: Option<Waker>,
     meter: Option<Rc<dyn Meter>>,
+    ledger: Option<Rc<Ledger>>,
 }
 
 impl Control {
-    /// A control of a connection that tells `meter` what happens.
-    pub fn metered(meter: Rc<dyn Meter>) -> Self {
+    /// A control of a connection that tells `meter` what happens, and counts bytes that wait in its streams in `ledger`.
+    pub fn metered(meter: Rc<dyn Meter>, ledger: Rc<Ledger>) -> Self {
         Self(Rc::new(RefCell::new(Command {
             meter: Some(meter),
+            ledger: Some(ledger),
             ..Command::default()
         })))
     }
@@ -115,6 +119,19 @@ impl Control {
     pub fn abort(&self, failure: Failure) {
         self.0.borrow_mut().failure.get_or_insert(failure);
         self.wake();
+    }
+
+    /// The state of the connection that this controls.
+    fn state(&self, flush: &Flush) -> Rc<State> {
+        let command = self.0.borrow();
+        let state = State::new(flush.blocked());
+        if let Some(meter) = &command.meter {
+            state.meter(meter.clone());
+        }
+        if let Some(ledger) = &command.ledger {
+            state.account(ledger.clone());
+        }
+        Rc::new(state)
     }
 
     fn wake(&self) {
@@ -140,14 +157,14 @@ impl Control {
 /// A CONNECT request that waits for an answer. Dropped without one, it is answered with 503.
 pub struct Incoming {
     request: Request<()>,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Queued>,
     receive: Option<RecvStream>,
     counted: Option<Counted>,
     answered: bool,
 }
 
 impl Incoming {
-    fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>, state: &Rc<State>) -> Self {
+    fn new(request: Request<RecvStream>, respond: SendResponse<Queued>, state: &Rc<State>) -> Self {
         let (parts, receive) = request.into_parts();
         Self {
             request: Request::from_parts(parts, ()),
@@ -245,16 +262,13 @@ fn builder(settings: &Settings) -> h2::server::Builder {
 }
 
 async fn drive(
-    mut connection: h2::server::Connection<Transport, Bytes>,
+    mut connection: h2::server::Connection<Transport, Queued>,
     flush: Flush,
     settings: &Settings,
     control: &Control,
     mut on_connect: impl FnMut(Incoming),
 ) -> Result<(), Failure> {
-    let state = Rc::new(State::new(flush.blocked()));
-    if let Some(meter) = control.0.borrow().meter.clone() {
-        state.meter(meter);
-    }
+    let state = control.state(&flush);
     let mut keepalive = Keepalive::new(
         connection.ping_pong(),
         settings.ping_interval,
@@ -262,6 +276,8 @@ async fn drive(
     );
     let mut window = settings.connection_window;
     let mut draining = false;
+    // The peer broke the connection off, or said that it would.
+    let mut left = false;
     let result = turns(&flush, |cx| {
         state.register_driver(cx);
         if control.poll(cx)? && !draining {
@@ -271,29 +287,32 @@ async fn drive(
         adapt_window(&state, settings, &mut window, |size| {
             connection.set_target_window_size(size)
         });
-        loop {
-            match connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    on_connect(Incoming::new(request, respond, &state))
+        while let Poll::Ready(accepted) = connection.poll_accept(cx) {
+            match accepted {
+                Some(Ok((request, respond))) => on_connect(Incoming::new(request, respond, &state)),
+                Some(Err(error)) => {
+                    left = !error.is_library();
+                    return Poll::Ready(Err(Failure::http2(&error)));
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::http2(&error))),
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending => break,
+                None => return Poll::Ready(Ok(())),
             }
         }
-        if keepalive.poll_dead(cx, flush.received()).is_ready() {
-            return Poll::Ready(Err(Failure::new(
-                Outcome::Http2Failed,
-                format!(
-                    "the peer did not answer a PING within {:?}",
-                    settings.ping_timeout
-                ),
-            )));
+        if let Some(violation) = flush.violation() {
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            // It only has to write the GOAWAY.
+            let _ = connection.poll_closed(cx);
+            return Poll::Ready(Err(violation));
         }
-        Poll::Pending
+        keepalive.poll_dead(cx, flush.received()).map(Err)
     })
     .await;
     // Before the connection is dropped, so that its streams know why.
     state.end(result.clone().err());
-    result
+    match result {
+        Err(failure) if left && flush.tls_error().is_none() => Err(Failure {
+            outcome: Outcome::ClientGone,
+            ..failure
+        }),
+        result => result,
+    }
 }

@@ -6,9 +6,10 @@
 //! the window that a stalled stream fills is added to the connection's ([`State`]), so that its neighbours do not
 //! wait for it; and what arrives for it is taken out of HTTP/2 ([`stash`]), whose bookkeeping is shared by all.
 
+mod outgoing;
 mod stash;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -18,6 +19,9 @@ use h2::{Reason, RecvStream, SendStream};
 
 use crate::failure::Failure;
 use crate::meter::{Level, Meter, Metered};
+use crate::share::{Ledger, Spent, Stall};
+use outgoing::Outgoing;
+pub(crate) use outgoing::Queued;
 use stash::Stash;
 
 /// What the streams of a connection and its driver tell each other.
@@ -38,6 +42,8 @@ pub(crate) struct State {
     /// Whether the socket takes no more for now; see [`crate::transport::Flush::blocked`].
     blocked: Rc<Cell<bool>>,
     meter: Metered,
+    /// Where bytes are counted that wait in its streams.
+    ledger: OnceCell<Rc<Ledger>>,
 }
 
 impl State {
@@ -52,6 +58,26 @@ impl State {
     /// Tells `meter` what happens, from before the first stream on.
     pub(crate) fn meter(&self, meter: Rc<dyn Meter>) {
         self.meter.begin(meter);
+    }
+
+    /// Counts bytes that wait in streams there, from before the first stream on. Only the first call counts.
+    pub(crate) fn account(&self, ledger: Rc<Ledger>) {
+        // The first stays.
+        let _ = self.ledger.set(ledger);
+    }
+
+    /// Tells it from other connections of the ledger.
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Stalled streams may hold so much together. See [`Ledger::shed_connection`].
+    pub(crate) fn bound_stalled(&self, most: u64) {
+        self.ledger().shed_connection(self.id(), most);
+    }
+
+    fn ledger(&self) -> &Rc<Ledger> {
+        self.ledger.get_or_init(Ledger::unlimited)
     }
 
     pub(crate) fn streams(&self) -> usize {
@@ -163,13 +189,18 @@ impl Drop for Counted {
 
 /// A CONNECT stream that was accepted.
 pub struct Stream {
-    send: SendStream<Bytes>,
+    send: SendStream<Queued>,
+    outgoing: Rc<Outgoing>,
     receive: RecvStream,
+    /// Bytes that arrived and that the application has not taken.
+    held: u64,
     reserved: bool,
     send_stalled: bool,
     receive_stalled: bool,
     /// What arrived while the application did not read.
     stash: Stash,
+    /// Known to the ledger while something is in the stash.
+    stall: Option<Rc<Stall>>,
     sent_all: bool,
     received_all: bool,
     reset: bool,
@@ -177,14 +208,17 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(send: SendStream<Bytes>, receive: RecvStream, counted: Counted) -> Self {
+    pub(crate) fn new(send: SendStream<Queued>, receive: RecvStream, counted: Counted) -> Self {
         Self {
             send,
+            outgoing: Outgoing::new(counted.0.ledger().clone()),
             receive,
+            held: 0,
             reserved: false,
             send_stalled: false,
             receive_stalled: false,
             stash: Stash::default(),
+            stall: None,
             sent_all: false,
             received_all: false,
             reset: false,
@@ -197,6 +231,12 @@ impl Stream {
     /// # Errors
     /// The peer reset the stream, or the connection broke.
     pub fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, h2::Error>> {
+        let Poll::Ready(wanted) = self.outgoing.poll_room(cx, wanted) else {
+            self.send.reserve_capacity(0);
+            self.reserved = false;
+            self.note_send_stalled(true);
+            return Poll::Pending;
+        };
         self.send.reserve_capacity(wanted);
         self.reserved = true;
         // `poll_capacity` only tells of an increase: what is there already must be asked for first.
@@ -204,7 +244,7 @@ impl Stream {
             match self.send.poll_capacity(cx) {
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                Poll::Ready(None) => return Poll::Ready(Err(Reason::CANCEL.into())),
+                Poll::Ready(None) => return Poll::Ready(Err(self.why_closed(cx))),
                 Poll::Pending => {
                     self.note_send_stalled(true);
                     return Poll::Pending;
@@ -213,6 +253,15 @@ impl Stream {
         }
         self.note_send_stalled(false);
         Poll::Ready(Ok(self.send.capacity().min(wanted)))
+    }
+
+    /// Why nothing more can be sent: HTTP/2 says that by itself only to who asks for it.
+    fn why_closed(&mut self, cx: &mut Context<'_>) -> h2::Error {
+        match self.send.poll_reset(cx) {
+            Poll::Ready(Ok(reason)) => reason.into(),
+            Poll::Ready(Err(error)) => error,
+            Poll::Pending => Reason::CANCEL.into(),
+        }
     }
 
     /// Gives reserved capacity that is not needed now back to the connection.
@@ -229,7 +278,7 @@ impl Stream {
     /// # Errors
     /// The stream is closed.
     pub fn send(&mut self, data: Bytes) -> Result<(), h2::Error> {
-        self.send.send_data(data, false)
+        self.send.send_data(Queued::new(data, &self.outgoing), false)
     }
 
     /// Tells the peer that nothing more follows in this direction.
@@ -239,7 +288,8 @@ impl Stream {
     pub fn finish(&mut self) -> Result<(), h2::Error> {
         self.release_capacity();
         self.sent_all = true;
-        self.send.send_data(Bytes::new(), true)
+        self.send
+            .send_data(Queued::new(Bytes::new(), &self.outgoing), true)
     }
 
     /// Ends the stream abruptly in both directions.
@@ -252,17 +302,28 @@ impl Stream {
     /// read from the stream; while its application has stopped reading, what arrives is gathered here meanwhile.
     ///
     /// # Errors
-    /// The connection broke.
+    /// The connection broke, or what was gathered is too much; see [`Stream::cause`].
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reason, h2::Error>> {
         while self.receive_stalled && !self.received_all {
             match self.poll_frame(cx) {
-                Poll::Ready(Ok(Some(data))) => self.stash.push(data),
+                Poll::Ready(Ok(Some(data))) => {
+                    self.stash.push(data);
+                    self.note_stashed();
+                }
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(error.reason().filter(|_| error.is_reset()).ok_or(error));
                 }
                 Poll::Pending => break,
             }
+        }
+        if self
+            .stall
+            .as_ref()
+            .and_then(|stall| stall.poll_condemned(cx))
+            .is_some()
+        {
+            return Poll::Ready(Err(Reason::ENHANCE_YOUR_CALM.into()));
         }
         self.send.poll_reset(cx)
     }
@@ -286,7 +347,14 @@ impl Stream {
             match ready!(self.receive.poll_data(cx)) {
                 // How a half close arrives; it carries nothing.
                 Some(Ok(data)) if data.is_empty() => {}
-                Some(Ok(data)) => return Poll::Ready(Ok(Some(data))),
+                Some(Ok(data)) => {
+                    self.held += data.len() as u64;
+                    let ledger = self.counted.0.ledger();
+                    if let Err(spent) = ledger.add(data.len() as u64) {
+                        ledger.shed(spent);
+                    }
+                    return Poll::Ready(Ok(Some(data)));
+                }
                 // RFC 9113, 8.1: a peer that needs no more of our bytes resets with NO_ERROR after its own end.
                 Some(Err(error)) if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => break,
                 Some(Err(error)) => return Poll::Ready(Err(error)),
@@ -299,8 +367,30 @@ impl Stream {
 
     /// Tells the peer that `count` bytes went to the application, so that as many may follow.
     pub fn taken(&mut self, count: usize) {
+        self.let_go(count as u64);
         // Fails only on a stream that is over, whose window is of no interest any more.
         let _ = self.receive.flow_control().release_capacity(count);
+    }
+
+    fn let_go(&mut self, count: u64) {
+        let count = count.min(self.held);
+        self.held -= count;
+        self.counted.0.ledger().subtract(count);
+    }
+
+    /// Something lies in the stash: whoever has to give memory back may be this one.
+    fn note_stashed(&mut self) {
+        let ledger = self.counted.0.ledger();
+        let connection = self.counted.0.id();
+        self.stall
+            .get_or_insert_with(|| ledger.stall(connection))
+            .holds(self.held);
+    }
+
+    fn note_resumed(&mut self) {
+        if let Some(stall) = self.stall.take() {
+            self.counted.0.ledger().resume(&stall);
+        }
     }
 
     /// Says whether the application has stopped taking bytes.
@@ -312,12 +402,19 @@ impl Stream {
             if state.stalled_receivers.get() > state.windows_granted.get() {
                 state.wake_driver();
             }
+            if !stalled {
+                self.note_resumed();
+            }
         }
     }
 
-    /// Why the connection under the stream ended, if it did.
+    /// Why the stream was given up, or why the connection under it ended, if that is so.
     pub fn cause(&self) -> Option<Failure> {
-        self.counted.0.failure()
+        let condemned = self.stall.as_ref().and_then(|stall| stall.condemned());
+        match condemned {
+            Some(spent) => Some(given_up(spent)),
+            None => self.counted.0.failure(),
+        }
     }
 
     fn note_send_stalled(&mut self, stalled: bool) {
@@ -341,12 +438,31 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.note_send_stalled(false);
         self.note_receive_stalled(false);
+        self.let_go(self.held);
         if !(self.reset || self.sent_all && self.received_all) {
             // h2 itself would end a stream of which only our direction is finished with NO_ERROR, which a peer
             // may take for a regular end. What is aborted must never pass for complete.
             self.send.send_reset(Reason::CANCEL);
         }
     }
+}
+
+fn given_up(spent: Spent) -> Failure {
+    let most = match spent {
+        Spent::Pod(most) => {
+            format!("the {most} bytes that may be buffered for the pod (ADIT_BUFFERED_BYTES_PER_POD)")
+        }
+        Spent::Connection(most) => {
+            format!(
+                "the {most} bytes that stalled streams of one connection may hold (ADIT_HTTP2_WINDOW_LIMIT)"
+            )
+        }
+        Spent::Node(most) => format!(
+            "the pod's share of the {most} bytes that may be buffered on the node (ADIT_BUFFERED_BYTES_PER_NODE)"
+        ),
+    };
+    let detail = format!("what was sent is not taken, and of {most} this stream held most");
+    Failure::new(Outcome::Overloaded, detail)
 }
 
 fn adjust(count: &Cell<u32>, up: bool) {

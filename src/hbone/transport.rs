@@ -28,7 +28,9 @@ use tokio::net::TcpStream;
 
 use crate::buffers;
 use crate::failure::Failure;
+use guard::{Guard, PREFACE};
 
+mod guard;
 mod session;
 
 pub use session::{PeerChain, Role, handshake};
@@ -72,6 +74,8 @@ struct Inner {
     tls_error: Option<rustls::Error>,
     /// Plaintext bytes received so far, by which the keepalive tells a busy path from a silent one.
     received: u64,
+    /// Counts what HTTP/2 is given, and says when it is too much.
+    guard: Guard,
     /// The socket was full when it was last written to.
     blocked: Rc<Cell<bool>>,
 }
@@ -80,6 +84,10 @@ impl Transport {
     /// Wraps a socket and a session; HTTP/2 may use it once the session's [`handshake`] is over.
     fn new(socket: TcpStream, mut tls: Connection) -> (Self, Flush) {
         tls.set_buffer_limit(None);
+        let guard = Guard::new(match &tls {
+            Connection::Server(_) => PREFACE,
+            Connection::Client(_) => 0,
+        });
         let inner = Rc::new(RefCell::new(Inner {
             socket,
             tls,
@@ -92,6 +100,7 @@ impl Transport {
             broken: None,
             tls_error: None,
             received: 0,
+            guard,
             blocked: Rc::default(),
         }));
         (Self(inner.clone()), Flush(inner))
@@ -108,6 +117,11 @@ impl Flush {
     /// What TLS failed with, if that is what ended the connection.
     pub fn tls_error(&self) -> Option<rustls::Error> {
         self.0.borrow().tls_error.clone()
+    }
+
+    /// Why the peer's conduct ends the connection, if it does: nothing more is read from it.
+    pub fn violation(&self) -> Option<Failure> {
+        self.0.borrow().guard.violation().cloned()
     }
 
     /// Bytes of HTTP/2 received so far.
@@ -253,12 +267,18 @@ impl Inner {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.guard.is_over() {
+            // Its turn is over, or everything is: whoever drives the connection looks for the violation.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             let mut plaintext = self.tls.reader();
             match plaintext.fill_buf() {
                 Ok(chunk) => {
                     let n = chunk.len().min(buf.remaining());
                     buf.put_slice(&chunk[..n]);
+                    self.guard.pass(&chunk[..n]);
                     plaintext.consume(n);
                     self.received += n as u64;
                     return Poll::Ready(Ok(()));
@@ -319,6 +339,7 @@ impl Inner {
     /// reading because it could not write) is copied out at its exact size.
     fn end_turn(&mut self) {
         self.turn_input = 0;
+        self.guard.end_turn();
         if self.input.len() == buffers::SIZE {
             let rest = self.input[self.unread.clone()].into();
             self.unread = 0..self.unread.len();

@@ -41,6 +41,8 @@ pub enum Outcome {
     CertificateRevoked,
     /// HTTP/2 could not be started, or broke.
     Http2Failed,
+    /// The peer broke the rules of HTTP/2, or flooded the connection.
+    ProtocolViolation,
     /// The peer did not answer the CONNECT in time.
     ConnectAnswerTimeout,
     /// The peer refused the CONNECT by policy (401).
@@ -85,7 +87,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of declaration.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Completed,
         Self::Reset,
         Self::ClientGone,
@@ -102,6 +104,7 @@ impl Outcome {
         Self::NoCertificate,
         Self::CertificateRevoked,
         Self::Http2Failed,
+        Self::ProtocolViolation,
         Self::ConnectAnswerTimeout,
         Self::PeerDenied,
         Self::PeerRefused,
@@ -169,6 +172,12 @@ impl Outcome {
             ),
             Self::CertificateRevoked => ("CERT_REVOKED", 503, Another, "the peer's certificate is revoked"),
             Self::Http2Failed => ("H2_HANDSHAKE_FAILURE", 503, Another, "HTTP/2 failed"),
+            Self::ProtocolViolation => (
+                "PROTOCOL_VIOLATION",
+                503,
+                Another,
+                "the peer broke the rules of HTTP/2",
+            ),
             Self::ConnectAnswerTimeout => ("CONNECT", 503, Another, "the peer did not answer the CONNECT"),
             Self::PeerDenied => ("DENY", 401, Never, "the peer refused by policy"),
             Self::PeerRefused => ("CONNECT", 503, Another, "the peer refused the CONNECT"),

@@ -8,6 +8,7 @@
 pub mod exposition;
 pub mod labels;
 pub mod latency;
+pub mod limits;
 pub mod pairs;
 mod state;
 
@@ -26,8 +27,10 @@ use crate::runtime::threads::WorkerHandle;
 pub use exposition::Exposition;
 pub use labels::{Connection, ConnectionLabels, SecurityPolicy};
 pub use latency::{ByDirection, Latency};
+pub use limits::Limit;
 pub use pairs::{PairCache, PairMetrics};
 
+use limits::Limits;
 use pairs::Pairs;
 pub use state::HeldCertificates;
 use state::{Certificates, Configurations, DroppedSpans, Process, Refusals, Stalls, Workers};
@@ -47,6 +50,7 @@ pub struct Metrics {
     registry: Registry,
     pairs: Arc<Pairs>,
     refusals: Arc<Refusals>,
+    limits: Limits,
     certificates: Arc<Certificates>,
     configurations: Arc<Configurations>,
     workers: Arc<Workers>,
@@ -118,6 +122,7 @@ impl Metrics {
             registry: Registry::default(),
             pairs: Arc::default(),
             refusals: Arc::default(),
+            limits: Limits::default(),
             certificates: Arc::default(),
             configurations: Arc::default(),
             workers: Arc::default(),
@@ -229,6 +234,11 @@ impl Metrics {
             "Spans that were lost, by the reason",
             dropped,
         );
+        registry.register(
+            "adit_limits_reached",
+            "Times that a limit of the tunnel said no",
+            self.limits.clone(),
+        );
         registry.register_collector(Box::new(Arc::clone(&self.refusals)));
         registry.register_collector(Box::new(Arc::clone(&self.certificates)));
         registry.register_collector(Box::new(Arc::clone(&self.configurations)));
@@ -268,6 +278,11 @@ impl Metrics {
     /// Counts a connection that was refused, however early: also before it is known who speaks.
     pub fn refused(&self, outcome: Outcome, direction: Direction) {
         self.refusals.count(outcome, direction);
+    }
+
+    /// Counts what a limit of the tunnel did not let happen.
+    pub fn limited(&self, limit: Limit) {
+        self.limits.count(limit);
     }
 
     /// Where certificates and their expiries are asked for at every scrape. Only the first call counts.

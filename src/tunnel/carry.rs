@@ -8,6 +8,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use adit_hbone::share::Taken;
+
 use crate::live::Entry;
 use crate::pod::Accepting;
 use crate::relay::{self, Sides};
@@ -24,20 +26,24 @@ pub(crate) struct Established {
     pub(crate) entry: Entry,
     /// Counts it for its endpoint.
     pub(crate) active: Option<Active>,
+    /// Counts it for its pod, where that was not done when it was accepted.
+    pub(crate) admitted: Option<Taken>,
 }
 
 /// How a connection begins; `None` if it did not come about, which has been told.
 pub(crate) type Beginning = Pin<Box<dyn Future<Output = Option<Established>>>>;
 
-/// Begins the connection and relays its bytes until it ends. `accepting` makes a drain wait from the accept on.
-pub(crate) async fn carry(beginning: Beginning, accepting: Option<Accepting>) {
-    let _accepting = accepting;
+/// Begins the connection and relays its bytes until it ends. `accepted` makes a drain wait, and counts the connection
+/// for its pod, from the accept on.
+pub(crate) async fn carry(beginning: Beginning, accepted: Option<(Accepting, Taken)>) {
+    let _accepted = accepted;
     // Taken apart at once: a local that is borrowed would keep its place beside what is moved out of it.
     let Some(Established {
         mut opened,
         mut sides,
         entry,
         active: _active,
+        admitted: _admitted,
     }) = beginning.await
     else {
         return;

@@ -26,6 +26,9 @@ pub struct Args {
     /// HBONE connections.
     #[command(flatten)]
     pub hbone: HboneArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// How connections are treated.
     #[command(flatten)]
     pub traffic: TrafficArgs,
@@ -292,6 +295,68 @@ pub struct HboneArgs {
         hide_env_values = true
     )]
     pub connect_answer_timeout: Option<String>,
+}
+
+/// Limits.
+#[derive(clap::Args, Clone, PartialEq, Eq, Default, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Connections that a pod may have at a time, out of it and into it; beyond, new ones are refused. It never gets
+    /// more than half of what the limit of open files allows, at three files a connection
+    /// [default: 16384, half of the ports that a pod has]
+    #[arg(
+        long,
+        env = "ADIT_CONNECTIONS_PER_POD",
+        value_name = "NUMBER",
+        hide_env_values = true
+    )]
+    pub connections_per_pod: Option<String>,
+    /// HBONE connections that one address may have to a pod, in each worker that serves the pod
+    /// [default: 256, a client of ours on 32 cores]
+    #[arg(
+        long,
+        env = "ADIT_TUNNELS_PER_PEER",
+        value_name = "NUMBER",
+        hide_env_values = true
+    )]
+    pub tunnels_per_peer: Option<String>,
+    /// TLS handshakes that a pod may have in flight in each direction; others wait their turn, at most for
+    /// ADIT_TLS_TIMEOUT [default: 128, about 60 ms of CPU for which neighbours wait]
+    #[arg(
+        long,
+        env = "ADIT_HANDSHAKES_PER_POD",
+        value_name = "NUMBER",
+        hide_env_values = true
+    )]
+    pub handshakes_per_pod: Option<String>,
+    /// TLS handshakes that all pods together may have in flight in each direction
+    /// [default: 1024, some 30 MB of state]
+    #[arg(
+        long,
+        env = "ADIT_HANDSHAKES_PER_NODE",
+        value_name = "NUMBER",
+        hide_env_values = true
+    )]
+    pub handshakes_per_node: Option<String>,
+    /// Bytes that are buffered for a pod because an application or a peer does not take them; beyond, the stream that
+    /// holds most is reset, and senders wait
+    /// [default: 134217728, two connections at the limit of their windows]
+    #[arg(
+        long,
+        env = "ADIT_BUFFERED_BYTES_PER_POD",
+        value_name = "BYTES",
+        hide_env_values = true
+    )]
+    pub buffered_bytes_per_pod: Option<String>,
+    /// The same of all pods together; a pod never gets more than what it leaves to others
+    /// [default: 536870912, what Istio requests for a node's tunnel]
+    #[arg(
+        long,
+        env = "ADIT_BUFFERED_BYTES_PER_NODE",
+        value_name = "BYTES",
+        hide_env_values = true
+    )]
+    pub buffered_bytes_per_node: Option<String>,
 }
 
 /// How connections are treated.

@@ -8,6 +8,7 @@
 mod environment;
 mod error;
 mod hbone;
+mod limits;
 mod node;
 mod process;
 mod proxy_config;
@@ -20,6 +21,7 @@ pub(crate) mod unsupported;
 
 pub use environment::Environment;
 pub use error::ConfigError;
+pub use limits::Limits;
 pub use node::{Node, OwnPod};
 pub use process::{LogFormat, Logging, Ports, Process};
 pub use sockets::{KeepSource, Sockets};
@@ -46,6 +48,8 @@ pub struct Config {
     pub sockets: Sockets,
     /// Windows, limits and deadlines of HBONE.
     pub hbone: adit_hbone::Settings,
+    /// How much one pod and all together may have.
+    pub limits: Limits,
     /// How connections are treated.
     pub traffic: Traffic,
     /// Workers, ports, shutdown and logging.
@@ -75,6 +79,7 @@ impl Config {
             agent_socket: sources::agent_socket(&args.sources)?,
             sockets: Sockets::new(&args.sockets)?,
             hbone: hbone::settings(&args.hbone)?,
+            limits: Limits::new(&args.limits)?,
             traffic: Traffic::new(&args.traffic)?,
             process: Process::new(&args.process, &proxy, environment)?,
             unsupported,

@@ -25,7 +25,10 @@ pub(crate) async fn tcp(pod: &Pod, source: Source, destination: SocketAddr) -> R
     let within = pod.worker.hbone.deadlines.connect;
     let options = options(pod, destination);
     match timeout(within, connect(Some(&pod.network), source, destination, options)).await {
-        Ok(Ok(socket)) => Ok(socket),
+        Ok(Ok(socket)) => pod.admission.descriptor(&socket).map(|()| socket),
+        Ok(Err(ConnectError::Socket(Errno::EMFILE | Errno::ENFILE))) => {
+            Err(pod.admission.out_of_descriptors())
+        }
         Ok(Err(error)) => Err(failure(destination, error)),
         Err(_) => Err(Failure::new(
             Outcome::ConnectTimeout,
@@ -49,20 +52,28 @@ pub(crate) fn for_pool(pod: Weak<Pod>) -> Box<Dial> {
 
 async fn hbone(pod: &Rc<Pod>, key: &Key) -> Result<Connection, Failure> {
     let local = pod.wait_local().await?;
-    let credentials = pod.credentials(&local).await?;
+    // Without a certificate there is nothing to dial for.
+    pod.credentials(&local).await?;
     let started = Instant::now();
     let socket = tcp(pod, Source::Any, key.address)
         .await
         .map_err(on_the_hbone_port)?;
     let connected = started.elapsed();
-    let connection = Connection::establish(
-        socket,
-        connected,
-        credentials.client_config(&key.expected),
-        &pod.worker.hbone,
-    )
-    .await?;
+    // The certificate and the trust of when its turn has come.
+    let establish = async {
+        let credentials = pod.credentials(&local).await?;
+        let config = credentials.client_config(&key.expected);
+        let connection = Connection::establish(socket, connected, config, &pod.worker.hbone).await?;
+        Ok::<_, Failure>((connection, credentials))
+    };
+    let within = pod.worker.hbone.deadlines.tls;
+    let (connection, credentials) = pod
+        .admission
+        .handshake(Direction::Outbound, within, establish)
+        .await?;
+    pod.still_trusts(connection.peer(), &credentials)?;
     connection.meter(pod.worker.dialled.clone());
+    connection.account(pod.admission.ledger.clone());
     let metrics = &pod.worker.shared.metrics;
     metrics.connect[Direction::Outbound].observe(connection.timings().connect);
     metrics.tls_handshake[Direction::Outbound].observe(connection.timings().tls);
@@ -115,9 +126,7 @@ fn is_on_this_node(pod: &Pod, ip: IpAddr) -> bool {
 fn failure(destination: SocketAddr, error: ConnectError) -> Failure {
     let outcome = match error {
         ConnectError::SourceUnavailable { .. } => Outcome::SourceAddress,
-        ConnectError::Socket(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
-            Outcome::Overloaded
-        }
+        ConnectError::Socket(Errno::ENOBUFS | Errno::ENOMEM) => Outcome::Overloaded,
         ConnectError::Connect(Errno::EADDRNOTAVAIL) => Outcome::Overloaded,
         ConnectError::Connect(Errno::ETIMEDOUT) => Outcome::ConnectTimeout,
         ConnectError::Socket(_) | ConnectError::Connect(_) => Outcome::ConnectFailed,

@@ -3,11 +3,13 @@
 //! TLS with a client certificate, HTTP/2, and for every CONNECT: the destination must be this pod, the policies of
 //! the pod must allow the peer's identity, and then the application is dialled from the peer's address.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adit_hbone::Failure;
+use adit_hbone::allowance::Allowance;
 use adit_hbone::server::{Accepted, Control, Incoming};
 use adit_mesh::authorize::{self, Verdict};
 use adit_mesh::registry::Local;
@@ -16,10 +18,12 @@ use adit_mesh::{Identity, Outcome, Text};
 use adit_net::Source;
 use adit_pki::peer_identity;
 use adit_telemetry::Direction::Inbound as AtDestination;
+use adit_telemetry::metrics::Limit;
 use adit_telemetry::spans::Phase;
 use http::HeaderValue;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::carry::{Established, carry};
 use crate::config::KeepSource;
@@ -27,7 +31,14 @@ use crate::live::{Connection, Direction, Entry};
 use crate::pod::{Pod, Server};
 use crate::relay::Sides;
 use crate::report::Report;
-use crate::{dial, proxy_protocol};
+use crate::{accept, dial, proxy_protocol};
+
+/// Requests that a peer may give up before they are answered, on one connection, at once and in every [`GIVE_UP_PERIOD`].
+/// Each has made us dial the application, so a peer that does nothing else (a "rapid reset") makes much work with few
+/// bytes. An honest one passes on clients that lost their patience, and a port scan.
+const GIVE_UPS: u32 = 500;
+/// See [`GIVE_UPS`].
+const GIVE_UP_PERIOD: Duration = Duration::from_secs(10);
 
 /// A peer's connection, for the CONNECTs in it.
 struct Peer {
@@ -37,19 +48,23 @@ struct Peer {
     socket: SocketAddr,
     identity: Identity,
     server: Server,
+    give_ups: RefCell<Allowance>,
 }
 
 /// Serves one HBONE connection to its end.
 pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
     let _accepting = pod.accepting();
+    let _tunnel = match pod.admission.tunnel(client.ip()) {
+        Ok(tunnel) => tunnel,
+        Err(failure) => return accept::turn_away(&pod, Direction::Inbound, &socket, client, &failure),
+    };
     let mut report = Report::new(&pod, Direction::Inbound, client);
     report.begin_trace();
-    let (accepted, peer) = match accept(&pod, socket, client, &mut report).await {
+    let (accepted, peer) = match shake_hands(&pod, socket, client, &mut report).await {
         Ok(accepted) => accepted,
         Err(failure) => return report.refuse(&failure),
     };
-    // From here on each CONNECT is told for itself; a tunnel is no connection of an application.
-    report.withdraw();
+    report.proved(&peer.identity);
     let peer = Rc::new(peer);
     let _admitted = pod.admit(&peer.server);
     let served = accepted
@@ -59,14 +74,28 @@ pub(crate) async fn serve(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) {
         })
         .await;
     match served {
-        Ok(()) => tracing::debug!(pod = %pod.info.name, peer = %client, "HBONE connection ended"),
+        Err(failure) if is_the_peers_doing(failure.outcome) => report.refuse(&failure),
+        // Each CONNECT was told for itself; a tunnel is no connection of an application.
         Err(failure) => {
-            tracing::debug!(pod = %pod.info.name, peer = %client, %failure, "HBONE connection broke")
+            report.withdraw();
+            tracing::debug!(pod = %pod.info.name, peer = %client, %failure, "HBONE connection broke");
+        }
+        Ok(()) => {
+            report.withdraw();
+            tracing::debug!(pod = %pod.info.name, peer = %client, "HBONE connection ended");
         }
     }
 }
 
-async fn accept(
+/// Whether a tunnel that ends like this is worth a line of its own, beside those of the connections in it.
+fn is_the_peers_doing(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Http2Failed | Outcome::ProtocolViolation | Outcome::TlsFailed | Outcome::Overloaded
+    )
+}
+
+async fn shake_hands(
     pod: &Pod,
     socket: TcpStream,
     client: SocketAddr,
@@ -79,17 +108,25 @@ async fn accept(
     report.called(address);
     let local = pod.wait_local().await?;
     report.local(&local.workload);
-    let credentials = pod.credentials(&local).await?;
-    let started = Instant::now();
-    let accepted = Accepted::handshake(socket, credentials.server_config(), &pod.worker.hbone).await?;
-    pod.worker.shared.metrics.tls_handshake[AtDestination].observe(started.elapsed());
+    let within = pod.worker.hbone.deadlines.tls;
+    begun(&socket, within).await?;
+    // The certificate and the trust of when its turn has come.
+    let handshake = async {
+        let credentials = pod.credentials(&local).await?;
+        let started = Instant::now();
+        let accepted = Accepted::handshake(socket, credentials.server_config(), &pod.worker.hbone).await?;
+        pod.worker.shared.metrics.tls_handshake[AtDestination].observe(started.elapsed());
+        Ok::<_, Failure>((accepted, credentials))
+    };
+    let (accepted, credentials) = pod.admission.handshake(AtDestination, within, handshake).await?;
     let chain = accepted.peer().clone();
+    pod.still_trusts(&chain, &credentials)?;
     let leaf = chain
         .first()
         .ok_or_else(|| Failure::new(Outcome::TlsFailed, "the peer has no certificate"))?;
     let identity = peer_identity(leaf).map_err(|error| Failure::new(Outcome::IdentityMismatch, error))?;
     let server = Server {
-        control: Control::metered(pod.worker.accepted.clone()),
+        control: Control::metered(pod.worker.accepted.clone(), pod.admission.ledger.clone()),
         chain,
     };
     Ok((
@@ -99,8 +136,21 @@ async fn accept(
             socket: address,
             identity,
             server,
+            give_ups: RefCell::new(Allowance::new(GIVE_UPS, GIVE_UP_PERIOD)),
         },
     ))
+}
+
+/// Waits until the peer has said something: who only connects takes no turn from those who shake hands.
+async fn begun(socket: &TcpStream, within: Duration) -> Result<(), Failure> {
+    match timeout(within, socket.readable()).await {
+        // What broke is seen by who reads.
+        Ok(_) => Ok(()),
+        Err(_) => Err(Failure::new(
+            Outcome::TlsTimeout,
+            format!("no beginning of a TLS handshake within {within:?}"),
+        )),
+    }
 }
 
 /// Begins the connection of one CONNECT: decides, and dials the application.
@@ -108,9 +158,17 @@ async fn begin(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) -> Option<E
     let mut report = Report::new(&pod, Direction::Inbound, peer.address);
     report.tunnelled_from(&peer.identity, peer.socket);
     report.headers(incoming.headers());
+    let admitted = peer.take_give_up(&pod).and_then(|()| pod.admission.connection());
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(failure) => return refuse(incoming, report, &failure),
+    };
     let (local, delivery) = match deliver(&pod, &peer, &incoming, &mut report).await {
         Ok(delivered) => delivered,
-        Err(failure) => return refuse(incoming, report, &failure),
+        Err(failure) => {
+            peer.answered();
+            return refuse(incoming, report, &failure);
+        }
     };
     // Entered before it is decided: a policy that changes in between finds it in the table.
     let entry = pod.table.enter(Connection {
@@ -128,8 +186,14 @@ async fn begin(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) -> Option<E
     };
     let mut socket = match reached {
         Ok(socket) => socket,
-        Err(failure) => return refuse(incoming, report, &failure),
+        Err(failure) => {
+            if failure.outcome != Outcome::ClientGone {
+                peer.answered();
+            }
+            return refuse(incoming, report, &failure);
+        }
     };
+    peer.answered();
     let accepted = incoming.accept(response_baggage(&pod, &local));
     let announced = match accepted {
         Ok(stream) => {
@@ -144,6 +208,7 @@ async fn begin(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) -> Option<E
             sides: Sides::inbound(stream, socket),
             entry,
             active: None,
+            admitted: Some(admitted),
         }),
         Err(failure) => {
             report.refuse(&failure);
@@ -156,6 +221,24 @@ fn refuse(incoming: Incoming, report: Report, failure: &Failure) -> Option<Estab
     incoming.refuse(failure.outcome);
     report.refuse(failure);
     None
+}
+
+impl Peer {
+    /// Takes what a request costs that is given up before it is answered. [`Peer::answered`] gives it back.
+    fn take_give_up(&self, pod: &Pod) -> Result<(), Failure> {
+        if self.give_ups.borrow_mut().take() {
+            return Ok(());
+        }
+        let detail = format!(
+            "the peer gave up more than {GIVE_UPS} requests on this connection within {GIVE_UP_PERIOD:?} before they \
+             were answered"
+        );
+        Err(pod.admission.reached(Limit::AbandonedRequests, detail))
+    }
+
+    fn answered(&self) {
+        self.give_ups.borrow_mut().restore();
+    }
 }
 
 async fn deliver(

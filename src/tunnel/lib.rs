@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 mod dial;
 mod inbound;
+mod limits;
 mod live;
 mod meter;
 mod outbound;

@@ -65,11 +65,12 @@ pub(crate) async fn begin(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) -
         Ok(server) => Some(Established {
             opened: report.open(entry.connection()),
             sides: match server.side {
-                Side::Tcp(server) => Sides::sockets(socket, server),
+                Side::Tcp(server) => Sides::sockets(socket, server, &pod.admission.ledger),
                 Side::Tunnel(stream) => Sides::outbound(socket, stream),
             },
             entry,
             active: server.active,
+            admitted: None,
         }),
     }
 }

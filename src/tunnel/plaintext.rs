@@ -56,9 +56,10 @@ pub(crate) async fn begin(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) -
         Err(failure) => refuse(&socket, report, &failure),
         Ok(server) => Some(Established {
             opened: report.open(entry.connection()),
-            sides: Sides::sockets(socket, server),
+            sides: Sides::sockets(socket, server, &pod.admission.ledger),
             entry,
             active: None,
+            admitted: None,
         }),
     }
 }

@@ -26,6 +26,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::accept::{self, Stop};
 use crate::carry::carry;
+use crate::limits::{Admission, Shares};
 use crate::live::{Direction, Table};
 use crate::worker::Worker;
 use crate::{dial, inbound, outbound, plaintext};
@@ -56,6 +57,8 @@ pub struct Pod {
     pub info: PodInfo,
     /// Its network namespace.
     pub network: Namespace,
+    /// What lets its connections in.
+    pub admission: Admission,
     /// Its live connections.
     pub table: Rc<Table>,
     /// Its HBONE connections to peers.
@@ -110,6 +113,7 @@ impl Pod {
         id: InstanceId,
         info: PodInfo,
         network: Namespace,
+        shares: Arc<Shares>,
     ) -> std::io::Result<Rc<Self>> {
         let sockets = Listening::open(&worker, &network)?;
         if let Err(error) = listeners::migrate_requests(&network) {
@@ -118,6 +122,7 @@ impl Pod {
         }
         let pod = Rc::new_cyclic(|pod| Self {
             id,
+            admission: Admission::new(shares, &worker.shared),
             table: Rc::default(),
             pool: Pool::new(dial::for_pool(pod.clone()), worker.hbone.clone()),
             servers: RefCell::default(),
@@ -146,8 +151,16 @@ impl Pod {
     }
 
     async fn listen(self: &Rc<Self>, direction: Direction, listener: TcpListener) {
-        accept::run(&listener, self, |socket, client| {
+        accept::run(&listener, self, direction, |socket, client| {
             let pod = self.clone();
+            let admitted = pod
+                .admission
+                .descriptor(&socket)
+                .and_then(|()| pod.admission.connection());
+            let admitted = match admitted {
+                Ok(admitted) => admitted,
+                Err(failure) => return accept::turn_away(&pod, direction, &socket, client, &failure),
+            };
             if direction != Direction::Outbound {
                 dial::accepted(&pod, &socket, client.ip());
             }
@@ -157,16 +170,16 @@ impl Pod {
             match direction {
                 Direction::Outbound => {
                     let beginning = Box::pin(outbound::begin(pod, socket, client));
-                    tokio::task::spawn_local(carry(beginning, Some(accepting)));
+                    tokio::task::spawn_local(carry(beginning, Some((accepting, admitted))));
                 }
                 Direction::Plaintext => {
                     let beginning = Box::pin(plaintext::begin(pod, socket, client));
-                    tokio::task::spawn_local(carry(beginning, Some(accepting)));
+                    tokio::task::spawn_local(carry(beginning, Some((accepting, admitted))));
                 }
                 Direction::Inbound => {
                     tokio::task::spawn_local(async move {
                         inbound::serve(pod, socket, client).await;
-                        drop(accepting);
+                        drop((accepting, admitted));
                     });
                 }
             }
@@ -299,6 +312,25 @@ impl Pod {
         held.wait(within)
             .await
             .map_err(|error| Failure::new(Outcome::NoCertificate, error))
+    }
+
+    /// Whether a peer that was accepted by `credentials` still would be: trust may have changed during the handshake, after
+    /// live connections were judged again and before this one was among them.
+    ///
+    /// # Errors
+    /// [`Outcome::CertificateRevoked`].
+    pub fn still_trusts(
+        &self,
+        chain: &[CertificateDer<'_>],
+        credentials: &Arc<Credentials>,
+    ) -> Result<(), Failure> {
+        match self.current_credentials() {
+            Some(now) if !Arc::ptr_eq(&now, credentials) && now.is_revoked(chain) => Err(Failure::new(
+                Outcome::CertificateRevoked,
+                "the peer's certificate was revoked during the handshake",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The certificate, if there is one now.

@@ -22,6 +22,7 @@ use futures_util::future::join_all;
 use nix::net::if_::InterfaceFlags;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::limits::Shares;
 use crate::placement::{Load, Move, PERIOD, Watch};
 use crate::pod::PodInfo;
 use crate::worker::Shared;
@@ -141,7 +142,7 @@ impl PodManager {
                 _ => return,
             }
         };
-        match Instance::start(worker, id, &placed.info, placed.network.clone()).await {
+        match Instance::start(worker, id, &placed).await {
             Ok(joined) => {
                 if self.0.adopt(&placed, joined) {
                     tracing::info!(pod = %placed.info.name, namespace = %placed.info.namespace,
@@ -195,7 +196,8 @@ impl PodManager {
                 }
                 _ => {
                     let enrolment = state.number();
-                    let placed = Placed::new(enrolment, info.clone(), network);
+                    let shares = Shares::new(&self.0.shared.node, &self.0.shared.config.limits);
+                    let placed = Placed::new(enrolment, info.clone(), network, shares);
                     (enrolment, state.enrol(uid.clone(), placed))
                 }
             }
@@ -234,7 +236,7 @@ impl PodManager {
             }
         };
         let worker = self.0.workers.least_loaded().clone();
-        let started = Instance::start(&worker, id, &placed.info, placed.network.clone()).await;
+        let started = Instance::start(&worker, id, &placed).await;
         if let Some(placed) = self.0.state().enrolled(uid, enrolment) {
             placed.starting = false;
         }

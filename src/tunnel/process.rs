@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use adit_discovery::LocalSource;
 use adit_mesh::Text;
 use adit_mesh::registry::{LocalNode, Store};
-use adit_net::{memory, namespace, rlimit};
+use adit_net::rlimit::{self, OpenFiles};
+use adit_net::{memory, namespace};
 use adit_pki::manager::ManagerOptions;
 use adit_pki::{CertificateManager, LocalCa, TlsOptions, TrustStore};
 use adit_telemetry::access::AccessLog;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use crate::admin;
 use crate::cli::Args;
 use crate::config::{CertificateSource, Config, Environment, LogFormat, MeshSource};
+use crate::limits;
 use crate::pods::PodManager;
 use crate::recheck;
 use crate::worker::{Shared, Worker};
@@ -60,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
-    start_up(&config)?;
+    let open_files = start_up(&config)?;
     let readiness = Readiness::default();
     let complete = readiness.block("configuration");
     let metrics = Metrics::new(
@@ -83,6 +85,7 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
     let process = config.process.clone();
     let agent_socket = config.agent_socket.clone();
     let shared = Arc::new(Shared {
+        node: limits::Node::new(&config.limits, open_files.for_connections()),
         config,
         store: store.clone(),
         changes: changes.clone(),
@@ -135,17 +138,23 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_up(config: &Config) -> anyhow::Result<()> {
+/// Checks what can be checked at once; how many files may be open.
+fn start_up(config: &Config) -> anyhow::Result<OpenFiles> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "adit tunnel");
     for unsupported in &config.unsupported {
         tracing::warn!("{unsupported}");
     }
     namespace::check_privileges()?;
     match rlimit::raise_open_files() {
-        Ok(limit) => tracing::debug!(?limit, "open files"),
-        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+        Ok(limit) => {
+            tracing::debug!(?limit, "open files");
+            Ok(limit)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            OpenFiles::current().context("cannot read the limit of open files (RLIMIT_NOFILE)")
+        }
     }
-    Ok(())
 }
 
 /// Two thirds of what is resident after the start is code that is not used again.

@@ -15,9 +15,11 @@ mod tcp;
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use adit_hbone::Stream;
+use adit_hbone::share::Ledger;
 use adit_mesh::Outcome;
 use tokio::net::TcpStream;
 
@@ -75,9 +77,9 @@ pub(crate) enum Sides {
 }
 
 impl Sides {
-    /// Plain TCP on both sides.
-    pub(crate) fn sockets(client: TcpStream, server: TcpStream) -> Self {
-        Self::Sockets(tcp::Sockets::new(client, server))
+    /// Plain TCP on both sides. What waits between them is counted in `ledger`.
+    pub(crate) fn sockets(client: TcpStream, server: TcpStream, ledger: &Rc<Ledger>) -> Self {
+        Self::Sockets(tcp::Sockets::new(client, server, ledger.clone()))
     }
 
     /// Out of a pod, through a tunnel.

@@ -136,6 +136,11 @@ impl Report {
         self.passed_tunnel(connection, fresh);
     }
 
+    /// The peer proved this identity.
+    pub fn proved(&mut self, identity: &Identity) {
+        self.source_identity = Some(identity.clone());
+    }
+
     /// The connection came through a tunnel that ends at `socket`, whose other end proved this identity.
     pub fn tunnelled_from(&mut self, identity: &Identity, socket: SocketAddr) {
         self.source_identity = Some(identity.clone());
@@ -219,7 +224,17 @@ impl Report {
         if outcome == Outcome::CertificateRevoked {
             metrics.revoked[direction].inc();
         }
-        self.tell(outcome, Some(detail), 0, 0);
+        if outcome != Outcome::Overloaded {
+            return self.tell(outcome, Some(detail), 0, 0);
+        }
+        match self.pod.admission.line() {
+            None => {}
+            Some(0) => self.tell(outcome, Some(detail), 0, 0),
+            Some(untold) => {
+                let detail = format!("{detail}; {untold} refusals before this one were not logged");
+                self.tell(outcome, Some(&detail), 0, 0);
+            }
+        }
     }
 
     fn tell(&mut self, outcome: Outcome, error: Option<&str>, forth: u64, back: u64) {

@@ -13,6 +13,7 @@ use adit_mesh::eject::Ejector;
 use adit_mesh::registry::Store;
 use adit_mesh::route::Load;
 use adit_mesh::{Outcome, ServiceKey, Text};
+use adit_net::rlimit::Spare;
 use adit_pki::CertificateManager;
 use adit_telemetry::access::AccessLog;
 use adit_telemetry::metrics::{Metrics, PairCache};
@@ -20,6 +21,7 @@ use adit_telemetry::spans::Spans;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::limits;
 use crate::meter;
 use crate::pod::{InstanceId, Pod};
 
@@ -27,6 +29,8 @@ use crate::pod::{InstanceId, Pod};
 pub struct Shared {
     /// The settings.
     pub config: Config,
+    /// What pods share.
+    pub node: limits::Node,
     /// The mesh.
     pub store: Arc<Store>,
     /// Counts the changes of the mesh.
@@ -57,6 +61,8 @@ pub struct Worker {
     pub accepted: Rc<dyn Meter>,
     /// What is known of endpoints.
     pub endpoints: Endpoints,
+    /// For who comes when no descriptor is left.
+    pub spare: Spare,
     /// The instances of pods that live here, those that drain included.
     pub pods: RefCell<HashMap<InstanceId, Rc<Pod>>>,
 }
@@ -75,6 +81,7 @@ impl Worker {
             dialled: meter::of_clients(&shared.metrics),
             accepted: meter::of_servers(&shared.metrics),
             endpoints: Endpoints::new(),
+            spare: Spare::new(),
             pods: RefCell::default(),
             shared,
         });

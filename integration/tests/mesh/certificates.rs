@@ -11,6 +11,7 @@ use adit::lab::traffic::Traffic;
 use adit_integration::harness::bed::Bed;
 use adit_integration::harness::credentials::{Ca, Validity, identity_of, spiffe};
 use adit_integration::harness::document::replace;
+use adit_integration::harness::rogue::Rogue;
 use adit_integration::harness::scripted::{Client, Manner, Server, failure};
 use adit_integration::harness::tunnels::Tunnel;
 use adit_mesh::Outcome;
@@ -66,7 +67,7 @@ impl Stage {
     fn revoke(&self, serials: &[String]) -> anyhow::Result<()> {
         let marks = self.marks()?;
         self.ca.revoke(&self.crl, serials)?;
-        self.wait_lines(marks, "trust changed")
+        self.wait_lines(marks, "certificates obey the changed trust")
     }
 
     fn marks(&self) -> anyhow::Result<[Mark; 2]> {
@@ -179,6 +180,25 @@ pub fn a_client_without_a_proper_certificate_is_refused() -> anyhow::Result<()> 
         .admitted(&*ca.peer(&client)?)
         .context("a proper client after all of these")?;
     Ok(())
+}
+
+/// A certificate that is revoked while its bearer shakes hands, and takes its time, lets nobody in.
+pub fn a_revocation_during_a_handshake_is_not_missed() -> anyhow::Result<()> {
+    let stage = Stage::build(&[])?;
+    let peer = stage.ca.peer(&spiffe("client"))?;
+    let mark = stage.tunnels[1].mark()?;
+    let address = stage.bed.socket("server", HBONE_PORT)?;
+    let plain = stage.bed.namespace("plain")?;
+    let mut slow = Rogue::call(plain, address, peer.clone(), &spiffe("server"))?;
+    slow.shake_hands_around(|| stage.revoke(&[peer.serial()]))?;
+    stage.told(
+        1,
+        mark,
+        "inbound",
+        Outcome::CertificateRevoked,
+        "revoked during the handshake",
+    )?;
+    slow.wait_end()
 }
 
 /// Servers on the HBONE port of the address that was called.
@@ -406,8 +426,9 @@ fn trust(bundle: &std::path::Path, roots: &[&Ca], tunnels: &[Tunnel]) -> anyhow:
         fs::read_to_string(bundle)? == text,
         "another bundle than was written"
     );
-    tunnels
-        .iter()
-        .zip(marks)
-        .try_for_each(|(tunnel, mark)| tunnel.line(mark, &["trust changed"]).map(drop))
+    tunnels.iter().zip(marks).try_for_each(|(tunnel, mark)| {
+        tunnel
+            .line(mark, &["certificates obey the changed trust"])
+            .map(drop)
+    })
 }

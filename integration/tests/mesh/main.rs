@@ -8,10 +8,12 @@ use adit_integration::scenarios;
 mod certificates;
 mod ends;
 mod families;
+mod faults;
 mod hbone;
 mod inspection;
 mod lab;
 mod lifecycle;
+mod limits;
 mod malicious;
 mod outcomes;
 mod policy;
@@ -101,6 +103,7 @@ const CERTIFICATES: &[Scenario] = scenarios![
     certificates::a_client_without_a_proper_certificate_is_refused,
     certificates::a_server_without_a_proper_certificate_is_refused,
     certificates::a_revocation_closes_live_connections,
+    certificates::a_revocation_during_a_handshake_is_not_missed,
     certificates::a_revocation_list_that_cannot_be_read_never_opens_anything,
     certificates::certificates_are_renewed_under_traffic,
     certificates::roots_are_replaced_under_traffic,
@@ -156,6 +159,24 @@ const SPANS: &[Scenario] = scenarios![
     spans::a_collector_that_says_nothing_costs_spans_and_nothing_else,
 ];
 
+const FAULTS: &[Scenario] = scenarios![
+    faults::a_client_that_misbehaves_costs_little_and_disturbs_nobody,
+    faults::a_client_that_floods_costs_little_and_disturbs_nobody,
+    faults::a_server_that_misbehaves_costs_little_and_disturbs_nobody,
+];
+
+const LIMITS: &[Scenario] = scenarios![
+    limits::a_pod_with_all_its_connections_is_refused_another,
+    limits::a_peer_with_all_its_tunnels_is_refused_another,
+    limits::handshakes_wait_for_their_turn_and_others_have_theirs,
+    limits::a_node_with_all_its_handshakes_refuses_another,
+    limits::a_storm_leaves_the_tunnel_its_own_descriptors,
+    limits::without_a_descriptor_a_client_is_told,
+    limits::the_stream_that_holds_most_is_given_up_and_no_other,
+    limits::a_peer_that_takes_nothing_makes_senders_wait,
+    limits::a_storm_on_one_pod_leaves_the_others_their_share,
+];
+
 fn main() -> ExitCode {
     let suites = [
         TRAFFIC,
@@ -173,6 +194,8 @@ fn main() -> ExitCode {
         SOURCES,
         STALLS,
         SPANS,
+        FAULTS,
+        LIMITS,
         LAB,
     ];
     harness::main(&suites.concat())

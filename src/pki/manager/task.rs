@@ -64,6 +64,7 @@ pub(super) async fn run(
             Ok(()) = trust_changes.changed() => {
                 let generation = trust_changes.borrow_and_update().generation();
                 task.apply_trust();
+                tracing::info!(generation, "certificates obey the changed trust");
                 revocations.send_replace(generation);
             }
             () = sleep(nothing_happens) => {}

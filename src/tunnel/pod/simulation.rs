@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, spawn_blocking, spawn_local, yield_now};
 use tokio::time::advance;
 
 use super::*;
+use crate::limits;
 use crate::live::{Connection, Entry};
 use crate::worker::Shared;
 
@@ -32,6 +33,8 @@ const TURNS: usize = 40;
 const TICK: Duration = Duration::from_millis(50);
 /// How late what happens at a deadline may be seen.
 const SEEN: Duration = Duration::from_millis(100);
+/// More than the connections of a run need.
+const MANY_DESCRIPTORS: u64 = 10_000;
 
 #[test]
 fn a_pod_ends_with_its_last_connection_or_at_its_deadline() {
@@ -346,8 +349,10 @@ fn pod() -> (Rc<Pod>, SocketAddr) {
     let listener = listener(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a listener");
     let address = listener.local_addr().expect("it is bound");
     let worker = Worker::install(shared());
+    let shares = Shares::new(&worker.shared.node, &worker.shared.config.limits);
     let pod = Rc::new_cyclic(|pod| Pod {
         id: 1,
+        admission: Admission::new(shares, &worker.shared),
         table: Rc::default(),
         pool: Pool::new(dial::for_pool(pod.clone()), worker.hbone.clone()),
         servers: RefCell::default(),
@@ -372,7 +377,7 @@ fn pod() -> (Rc<Pod>, SocketAddr) {
     let accepting = pod.accepting();
     spawn_local(async move {
         let pod = accepting.0.clone();
-        accept::run(&listener, &pod, |socket, _| {
+        accept::run(&listener, &pod, Direction::Outbound, |socket, _| {
             let (entry, accepting) = (enter(&pod), pod.accepting());
             spawn_local(async move {
                 serve(entry, socket).await;
@@ -402,6 +407,7 @@ fn shared() -> Arc<Shared> {
         ManagerOptions::default(),
     );
     Arc::new(Shared {
+        node: limits::Node::new(&config.limits, MANY_DESCRIPTORS),
         config,
         store: Arc::new(Store::new(LocalNode::default())),
         changes: watch::Sender::new(0).subscribe(),

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use adit_mesh::{Outcome, Text};
-use adit_net::Namespace;
 use adit_telemetry::runtime::threads::{Carried, WorkerHandle};
 use tokio::time::Instant;
 
-use crate::pod::{InstanceId, Pod, PodInfo};
+use super::placed::Placed;
+use crate::pod::{InstanceId, Pod};
 use crate::worker::Worker;
 
 /// A pod's instance in a worker.
@@ -23,16 +23,11 @@ impl Instance {
     ///
     /// # Errors
     /// Why its listeners cannot be opened, or that the worker has ended.
-    pub async fn start(
-        worker: &WorkerHandle,
-        id: InstanceId,
-        info: &PodInfo,
-        network: Namespace,
-    ) -> Result<Self, String> {
+    pub async fn start(worker: &WorkerHandle, id: InstanceId, placed: &Placed) -> Result<Self, String> {
         let carried = Arc::new(worker.carry());
-        let pod = info.clone();
-        let started =
-            worker.call(move || async move { Pod::start(Worker::current(), id, pod, network).map(drop) });
+        let (info, network, shares) = (placed.info.clone(), placed.network.clone(), placed.shares.clone());
+        let started = worker
+            .call(move || async move { Pod::start(Worker::current(), id, info, network, shares).map(drop) });
         match started.await {
             Ok(Ok(())) => Ok(Self { id, carried }),
             Ok(Err(error)) => Err(format!("failure to start proxy: {error}")),

@@ -1,12 +1,14 @@
 //! What is known of the pods of this node: plain data, changed under one lock.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use adit_mesh::Text;
 use adit_net::Namespace;
 use adit_telemetry::server::readiness::Blocker;
 
 use super::instance::Instance;
+use crate::limits::Shares;
 use crate::pod::PodInfo;
 
 /// The pods that are enrolled.
@@ -35,6 +37,8 @@ pub struct Placed {
     pub info: PodInfo,
     /// Where the pod is.
     pub network: Namespace,
+    /// What it has of what pods share.
+    pub shares: Arc<Shares>,
     /// Its home, and the workers that joined; none while it is pending.
     pub instances: Vec<Instance>,
     /// Instances that take no more connections and still have some.
@@ -76,11 +80,12 @@ impl State {
 
 impl Placed {
     /// A pod that is not served yet.
-    pub fn new(enrolment: u64, info: PodInfo, network: Namespace) -> Self {
+    pub fn new(enrolment: u64, info: PodInfo, network: Namespace, shares: Arc<Shares>) -> Self {
         Self {
             enrolment,
             info,
             network,
+            shares,
             instances: Vec::new(),
             leaving: Vec::new(),
             starting: false,

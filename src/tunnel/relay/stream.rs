@@ -194,10 +194,14 @@ impl Tunnelled {
     }
 }
 
-/// Whether a tunnel that ends like this was ended by our own decision.
+/// Whether a stream or a tunnel that ends like this was ended by our own decision.
 fn is_ours(outcome: Outcome) -> bool {
     matches!(
         outcome,
-        Outcome::CertificateRevoked | Outcome::PodGone | Outcome::Shutdown | Outcome::PolicyChanged
+        Outcome::CertificateRevoked
+            | Outcome::Overloaded
+            | Outcome::PodGone
+            | Outcome::Shutdown
+            | Outcome::PolicyChanged
     )
 }

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use adit_hbone::share::Ledger;
 use adit_net::socket;
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
@@ -18,6 +20,9 @@ pub(crate) struct Sockets {
     server: TcpStream,
     forth: Direction,
     back: Direction,
+    ledger: Rc<Ledger>,
+    /// Bytes of both directions as the ledger has them.
+    counted: u64,
 }
 
 #[derive(Default)]
@@ -44,18 +49,29 @@ enum Failed {
 }
 
 impl Sockets {
-    pub(super) fn new(client: TcpStream, server: TcpStream) -> Self {
+    pub(super) fn new(client: TcpStream, server: TcpStream, ledger: Rc<Ledger>) -> Self {
         Self {
             client,
             server,
             forth: Direction::default(),
             back: Direction::default(),
+            ledger,
+            counted: 0,
         }
     }
 
     pub(super) fn poll_move(&mut self, cx: &mut Context<'_>) -> (u64, u64, Poll<Result<(), Ended>>) {
-        let (forth, first) = self.forth.poll_move(cx, &mut self.client, &mut self.server);
-        let (back, second) = self.back.poll_move(cx, &mut self.server, &mut self.client);
+        // Where the pod's share of buffers is spent, little waits for a side that takes nothing.
+        let chunk = if self.ledger.has_room(CHUNK as u64) {
+            CHUNK
+        } else {
+            SMALL
+        };
+        let (forth, first) = self
+            .forth
+            .poll_move(cx, &mut self.client, &mut self.server, chunk);
+        let (back, second) = self.back.poll_move(cx, &mut self.server, &mut self.client, chunk);
+        self.count(self.forth.pending.len() + self.back.pending.len());
         let state = match (first, second) {
             (Poll::Ready(Err(failed)), _) => Poll::Ready(Err(failed.ended("client", "server"))),
             (_, Poll::Ready(Err(failed))) => Poll::Ready(Err(failed.ended("server", "client"))),
@@ -65,10 +81,26 @@ impl Sockets {
         (forth, back, state)
     }
 
+    fn count(&mut self, waiting: usize) {
+        let waiting = waiting as u64;
+        if waiting > self.counted {
+            self.ledger.queue(waiting - self.counted);
+        } else {
+            self.ledger.unqueue(self.counted - waiting);
+        }
+        self.counted = waiting;
+    }
+
     pub(super) fn abort(&mut self) {
         // Fails only on a socket that is gone already.
         let _ = socket::reset(&self.client);
         let _ = socket::reset(&self.server);
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        self.count(0);
     }
 }
 
@@ -87,9 +119,10 @@ impl Direction {
         cx: &mut Context<'_>,
         from: &mut TcpStream,
         to: &mut TcpStream,
+        chunk: usize,
     ) -> (u64, Poll<Result<(), Failed>>) {
         let mut moved = 0;
-        let state = self.poll_until_blocked(cx, from, to, &mut moved);
+        let state = self.poll_until_blocked(cx, from, to, (&mut moved, chunk));
         if self.pending.is_empty() || state.is_ready() {
             self.departure.over();
             return (moved, state);
@@ -110,7 +143,7 @@ impl Direction {
         cx: &mut Context<'_>,
         from: &mut TcpStream,
         to: &mut TcpStream,
-        moved: &mut u64,
+        (moved, chunk): (&mut u64, usize),
     ) -> Poll<Result<(), Failed>> {
         loop {
             while !self.pending.is_empty() {
@@ -129,7 +162,7 @@ impl Direction {
                     return Poll::Pending;
                 }
                 State::Open => {
-                    self.pending = ready!(slab::poll_read(from, cx, CHUNK)).map_err(Failed::Reading)?;
+                    self.pending = ready!(slab::poll_read(from, cx, chunk)).map_err(Failed::Reading)?;
                     self.pins = true;
                     if self.pending.is_empty() {
                         self.state = State::Ending;

@@ -43,7 +43,7 @@ fn megabytes_go_both_ways_through_a_tunnel_unchanged_and_are_counted() {
 fn megabytes_go_both_ways_between_sockets_unchanged_and_are_counted() {
     in_worker(async {
         let ((client, accepted), (dialled, server)) = (sockets().await, sockets().await);
-        let relaying = Relaying::start(Sides::sockets(accepted, dialled));
+        let relaying = Relaying::start(Sides::sockets(accepted, dialled, &Ledger::unlimited()));
         let (forth, back) = (pattern(MANY, 1), pattern(MANY + 1, 2));
         let ((mut client_in, mut client_out), (mut server_in, mut server_out)) =
             (client.into_split(), server.into_split());
@@ -120,7 +120,7 @@ fn a_reset_of_either_side_resets_the_other_between_sockets() {
     in_worker(async {
         for client_resets in [true, false] {
             let ((client, accepted), (dialled, server)) = (sockets().await, sockets().await);
-            let relaying = Relaying::start(Sides::sockets(accepted, dialled));
+            let relaying = Relaying::start(Sides::sockets(accepted, dialled, &Ledger::unlimited()));
             let (leaving, mut staying) = if client_resets {
                 (client, server)
             } else {
@@ -218,7 +218,7 @@ fn a_client_that_resets_behind_a_stalled_tunnel_is_noticed() {
 fn a_client_that_resets_behind_a_stalled_socket_is_noticed() {
     in_worker(async {
         let ((mut client, accepted), (dialled, mut server)) = (sockets().await, sockets().await);
-        let relaying = Relaying::start(Sides::sockets(accepted, dialled));
+        let relaying = Relaying::start(Sides::sockets(accepted, dialled, &Ledger::unlimited()));
         fill(&mut client).await;
         reset(&client).expect("an option");
         drop(client);

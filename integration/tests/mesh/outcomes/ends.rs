@@ -6,6 +6,7 @@ use adit::lab::apps::{ECHO_PORT, HTTP_PORT};
 use adit::lab::observe;
 use adit_integration::harness::bed::{Bed, reset};
 use adit_integration::harness::credentials::{Ca, spiffe};
+use adit_integration::harness::rogue::{Rogue, frames};
 use adit_integration::harness::scripted::{Client, failure};
 use adit_mesh::Outcome;
 use adit_mesh::constants::HBONE_PORT;
@@ -82,6 +83,20 @@ pub(super) const CASES: &[Case] = &[
             })?;
             reset(client)?;
             nothing()
+        },
+    ),
+    case(
+        Outcome::ProtocolViolation,
+        Teller::Server,
+        "protocol error",
+        |stage| {
+            let credentials = stage.ca.peer(&spiffe("client"))?;
+            let address = stage.bed.socket("server", HBONE_PORT)?;
+            let plain = stage.bed.namespace("plain")?;
+            let mut rogue = Rogue::call(plain, address, credentials, &spiffe("server"))?;
+            rogue.greet(&[])?;
+            rogue.send(frames::DATA, 0, 0, b"on no stream")?;
+            Ok(Box::new(rogue))
         },
     ),
     case(Outcome::BadRequest, Teller::Server, "not a CONNECT", |stage| {

@@ -34,7 +34,7 @@ pub(super) fn script(stage: &mut Stage) -> anyhow::Result<()> {
     let revoked = stage.ca.peer(&spiffe("revoked"))?;
     let mark = stage.tunnels[0].mark()?;
     stage.ca.revoke(&host::path("crl.pem"), &[revoked.serial()])?;
-    stage.tunnels[0].line(mark, &["trust changed"])?;
+    stage.tunnels[0].line(mark, &["certificates obey the changed trust"])?;
     let own = |name: &str| stage.ca.peer(&spiffe(name));
     let (silent, mute, undecided) = (own("silent")?, own("mute")?, own("undecided")?);
     let impostor = own("somebody-else")?;

@@ -164,7 +164,7 @@ fn an_oversized_answer_is_refused() {
         });
         let client = Client::new(address, &web, &ledger, settings());
         let failure = client.open().await.err().expect("a refusal");
-        assert_eq!(failure.outcome, Outcome::Http2Failed);
+        assert_eq!(failure.outcome, Outcome::ProtocolViolation);
         drop(client);
         script::joined(peer).await;
     });

@@ -88,6 +88,37 @@ fn twelve_stalled_streams_hold_their_own_windows_only() {
 }
 
 #[test]
+fn however_many_streams_are_stalled_the_others_flow() {
+    run(async {
+        let ca = Ca::new();
+        let (web, ledger) = (ca.credentials("web"), ca.credentials("ledger"));
+        let (server, mut streams) = Server::streams(&ledger, one_connection()).await;
+        let client = Client::new(server.address, &web, &ledger, one_connection());
+        let mut flowing = client.stream().await;
+        spawn_local(crate::support::echo(streams.recv().await.expect("a stream")));
+        let mut stalled = Vec::new();
+        for _ in 0..24 {
+            let mut stream = client.stream().await;
+            stall(streams.recv().await.expect("a stream"));
+            // Some are given up on the way, so that the others have room.
+            let _ = write(&mut stream, pattern(4 << 20)).await;
+            stalled.push(stream);
+            for _ in 0..4 {
+                write(&mut flowing, pattern(1 << 20)).await.expect("sent");
+                assert_eq!(read_some(&mut flowing, 1 << 20).await.len(), 1 << 20);
+            }
+        }
+        let mut given_up = 0;
+        for stream in &mut stalled {
+            let reset = poll_fn(|cx| Poll::Ready(stream.poll_reset(cx))).await;
+            given_up += usize::from(reset.is_ready());
+        }
+        assert!((10..24).contains(&given_up), "{given_up} of 24");
+        assert_eq!(client.dials.get(), 1);
+    });
+}
+
+#[test]
 fn a_stalled_application_fed_byte_by_byte_disturbs_nobody_and_loses_nothing() {
     run(async {
         let ca = Ca::new();

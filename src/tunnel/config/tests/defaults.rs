@@ -9,7 +9,8 @@ use clap::{Args as _, Command};
 use super::{Given, with};
 use crate::cli::Args;
 use crate::config::{
-    CertificateSource, Config, ConfigError, Environment, KeepSource, LogFormat, MeshSource, Ports, error,
+    CertificateSource, Config, ConfigError, Environment, KeepSource, Limits, LogFormat, MeshSource, Ports,
+    error,
 };
 
 #[test]
@@ -32,6 +33,7 @@ fn has_ztunnels_defaults_where_it_says_nothing_else() {
     assert_eq!(config.node.trust_domain.as_str(), "cluster.local");
     assert_eq!(config.node.pod, None);
     assert_eq!(config.hbone, adit_hbone::Settings::default());
+    assert_eq!(config.limits, Limits::default());
     assert_eq!(config.process.drain_deadline, Duration::from_secs(5));
     assert_eq!(
         config.process.ports,

@@ -4,7 +4,7 @@ use super::{one, problem, with};
 use crate::config::ConfigError;
 
 /// Variable, a wrong value, and a part of what is said to be allowed.
-const WRONG: [(&str, &str, &str); 44] = [
+const WRONG: [(&str, &str, &str); 51] = [
     ("TRUST_DOMAIN", "Bank.Example", "lower-case letters"),
     ("ADIT_TRUST_DOMAIN_ALIASES", "old.example,Bad", "\"Bad\""),
     ("INSTANCE_IP", "10.0.0", "an IPv4 or IPv6 address"),
@@ -45,6 +45,25 @@ const WRONG: [(&str, &str, &str); 44] = [
     ("ADIT_HTTP2_TIMEOUT", "s", "5m or 1h30m"),
     ("ADIT_CONNECT_ANSWER_TIMEOUT", "1e9", "5m or 1h30m"),
     ("ADIT_READY_TIMEOUT", "367d", "at most 366d"),
+    ("ADIT_CONNECTIONS_PER_POD", "0", "from 1 to 16777216"),
+    ("ADIT_TUNNELS_PER_PEER", "unlimited", "from 1 to 16777216"),
+    ("ADIT_HANDSHAKES_PER_POD", "1025", "from 1 to 1024"),
+    ("ADIT_HANDSHAKES_PER_NODE", "0", "from 1 to 16777216"),
+    (
+        "ADIT_BUFFERED_BYTES_PER_POD",
+        "1000000",
+        "from 1048576 to 536870912",
+    ),
+    (
+        "ADIT_BUFFERED_BYTES_PER_POD",
+        "536870913",
+        "from 1048576 to 536870912",
+    ),
+    (
+        "ADIT_BUFFERED_BYTES_PER_NODE",
+        "1GiB",
+        "from 1048576 to 4294967295",
+    ),
     ("IPV6_ENABLED", "no", "true or false"),
     ("LOCALHOST_APP_TUNNEL", "True", "true or false"),
     ("ENABLE_RESPONSE_BAGGAGE", "0", "true or false"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use adit_pki::Compliance;
 
 use super::{Given, one, with};
-use crate::config::{Config, KeepSource, LogFormat};
+use crate::config::{Config, KeepSource, Limits, LogFormat};
 
 fn valid(variable: &str, value: &str) -> Config {
     one(variable, value).unwrap_or_else(|error| panic!("{error}"))
@@ -204,6 +204,38 @@ fn the_window_limit_never_leaves_what_http_can_express() {
     assert_eq!(
         valid("ADIT_HTTP2_WINDOW_LIMIT", "16777216").hbone.window_limit,
         16 << 20
+    );
+}
+
+#[test]
+fn limits_are_as_described_and_a_pods_follow_the_nodes() {
+    let limits = with(&[
+        ("ADIT_CONNECTIONS_PER_POD", "10"),
+        ("ADIT_TUNNELS_PER_PEER", "20"),
+        ("ADIT_HANDSHAKES_PER_POD", "30"),
+        ("ADIT_HANDSHAKES_PER_NODE", "40"),
+        ("ADIT_BUFFERED_BYTES_PER_POD", "2097152"),
+        ("ADIT_BUFFERED_BYTES_PER_NODE", "4194304"),
+    ])
+    .expect("valid")
+    .limits;
+    let expected = Limits {
+        connections_per_pod: 10,
+        tunnels_per_peer: 20,
+        handshakes_per_pod: 30,
+        handshakes_per_node: 40,
+        buffered_bytes_per_pod: 2 << 20,
+        buffered_bytes_per_node: 4 << 20,
+    };
+    assert_eq!(limits, expected);
+    let node = [
+        ("ADIT_HANDSHAKES_PER_NODE", "5"),
+        ("ADIT_BUFFERED_BYTES_PER_NODE", "1048576"),
+    ];
+    let limits = with(&node).expect("valid").limits;
+    assert_eq!(
+        (limits.handshakes_per_pod, limits.buffered_bytes_per_pod),
+        (5, 1 << 20)
     );
 }
 
