@@ -1,6 +1,6 @@
 //! Certificates: asked for, issued, read and judged. What is read and judged is a certificate that stands beside this
-//! file, so that its instructions repeat exactly; keys and signatures are random, so those of a request and of an
-//! issue vary by about one in a hundred.
+//! file, so that its instructions repeat; keys and signatures are random, so those of a request and of an issue vary
+//! by some in a thousand.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

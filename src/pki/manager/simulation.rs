@@ -226,6 +226,12 @@ impl World {
                 assert_eq!(credentials.trust_generation(), generation);
             }
         }
+        let listed = self.manager.list().into_iter();
+        for gone in listed.filter(|status| status.credentials.is_none()) {
+            if let Some(record) = self.ca.records().get_mut(&gone.identity) {
+                record.expire();
+            }
+        }
         self.waiters.retain(|waiter| {
             let over = waiter.task.is_finished();
             assert!(over || now <= waiter.until + SETTLED, "a waiter is lost");

@@ -60,6 +60,8 @@ pub(super) struct Record {
     failed_at: Option<Instant>,
     /// The wall time at which the present certificate came, and that of its end.
     good: Option<(u64, u64)>,
+    /// It has been given up since.
+    expired: bool,
     pub(super) requests: u64,
 }
 
@@ -72,6 +74,11 @@ impl Record {
             requests: self.requests,
             ..Self::default()
         };
+    }
+
+    /// The certificate is gone, so that the next one is not too early, whatever the clock shows.
+    pub(super) fn expire(&mut self) {
+        self.expired = true;
     }
 }
 
@@ -122,19 +129,17 @@ impl TestCa {
         }
         if let Some(failed_at) = record.failed_at {
             let doubled = 500_u64 << (record.failures - 1).min(16);
-            let longest = match record.good {
-                Some((_, end)) => (end.saturating_sub(self.clock.seconds()) * 500).max(500),
-                None => u64::MAX,
+            // Towards the end of a certificate the pauses become shorter again, down to the first.
+            let least = match record.good {
+                Some(_) => 400,
+                None => doubled.min(150_000) * 8 / 10,
             };
-            // A clock that was set back or forth since makes `longest` another one than it was.
-            let pause = (doubled.min(150_000) * 8 / 10).min(longest);
-            let least = if record.good.is_some() { 400 } else { pause };
             let passed = failed_at.elapsed();
             assert!(
                 passed >= Duration::from_millis(least),
                 "{identity} again after {passed:?}"
             );
-        } else if let Some((came, end)) = record.good {
+        } else if let (Some((came, end)), false) = (record.good, record.expired) {
             let left = (end - came) as f64;
             let now = self.clock.seconds() as f64;
             // The clock shows whole seconds.
@@ -176,6 +181,7 @@ impl TestCa {
             let record = records.entry(identity.clone()).or_default();
             (record.failures, record.failed_at) = (0, None);
             record.good = Some((now, now + life));
+            record.expired = false;
         }
         self.root.issue(leaf).issued(vec![])
     }
