@@ -41,7 +41,7 @@ fn holds_signed_part(bytes: &[u8]) -> bool {
 /// The first element of DER, whole, and what is in it and after it.
 fn element(der: &[u8]) -> (&[u8], &[u8]) {
     let (header, length) = match usize::from(der[1]) {
-        short @ ..0x80 => (2, short),
+        short @ ..=0x7f => (2, short),
         0x81 => (3, usize::from(der[2])),
         0x82 => (4, usize::from(u16::from_be_bytes([der[2], der[3]]))),
         _ => panic!("longer than a list of ours"),

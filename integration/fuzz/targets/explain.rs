@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 
 use adit_mesh::Registry;
 use adit_telemetry::server::router::Request;
-use http_body_util::BodyExt as _;
 use libfuzzer_sys::fuzz_target;
 
 static MESH: LazyLock<Arc<Registry>> = LazyLock::new(|| {
