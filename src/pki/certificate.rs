@@ -59,6 +59,11 @@ pub fn peer_identity(leaf: &CertificateDer<'_>) -> Result<Identity, InvalidCerti
         .subject_alternative_name()
         .map_err(|_| InvalidCertificate::Encoding)?
         .ok_or(InvalidCertificate::NoUri)?;
+    // A name that cannot be read, such as a URI that is not text, may be a second one to another reader.
+    let unreadable = |name: &GeneralName<'_>| matches!(name, GeneralName::Invalid(..));
+    if names.value.general_names.iter().any(unreadable) {
+        return Err(InvalidCertificate::Encoding);
+    }
     let mut uris = names.value.general_names.iter().filter_map(|name| match name {
         GeneralName::URI(uri) => Some(*uri),
         _ => None,
@@ -67,6 +72,54 @@ pub fn peer_identity(leaf: &CertificateDer<'_>) -> Result<Identity, InvalidCerti
         (None, _) => Err(InvalidCertificate::NoUri),
         (Some(_), Some(_)) => Err(InvalidCertificate::SeveralUris),
         (Some(uri), None) => uri.parse().map_err(InvalidCertificate::Identity),
+    }
+}
+
+/// What the key of a certificate may sign (RFC 5280, section 4.2.1.3). A certificate that does not say allows both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct KeyUses {
+    /// Handshakes, and nothing that an authority signs (X.509-SVID specification, section 4.3).
+    pub(crate) handshakes: bool,
+    /// Certificates.
+    pub(crate) certificates: bool,
+}
+
+impl KeyUses {
+    /// Reads what a certificate says.
+    pub(crate) fn of(der: &CertificateDer<'_>) -> Result<Self, InvalidCertificate> {
+        let certificate = parse(der)?;
+        let usage = certificate
+            .key_usage()
+            .map_err(|_| InvalidCertificate::Encoding)?;
+        Ok(usage.map_or(
+            Self {
+                handshakes: true,
+                certificates: true,
+            },
+            |usage| Self {
+                handshakes: usage.value.digital_signature()
+                    && !usage.value.key_cert_sign()
+                    && !usage.value.crl_sign(),
+                certificates: usage.value.key_cert_sign(),
+            },
+        ))
+    }
+}
+
+/// How many authorities an authority allows between itself and a workload, where it says so.
+///
+/// # Errors
+/// The certificate cannot be read, or is not an authority's.
+pub(crate) fn path_length(authority: &CertificateDer<'_>) -> Result<Option<u32>, NotAnAuthority> {
+    let certificate = parse(authority).map_err(|_| NotAnAuthority)?;
+    let constraints = certificate.basic_constraints().map_err(|_| NotAnAuthority)?;
+    match constraints {
+        Some(constraints)
+            if constraints.value.ca && KeyUses::of(authority).is_ok_and(|uses| uses.certificates) =>
+        {
+            Ok(constraints.value.path_len_constraint)
+        }
+        _ => Err(NotAnAuthority),
     }
 }
 
@@ -83,6 +136,10 @@ pub(crate) fn encode_pem(label: &str, der: &[u8]) -> String {
     let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     pem::encode_config(&pem::Pem::new(label, der), lines)
 }
+
+/// A certificate that is no authority's was given for one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct NotAnAuthority;
 
 /// Why a certificate cannot be a workload's.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

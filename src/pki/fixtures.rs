@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use adit_mesh::Identity;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
-    SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    RevokedCertParams, SanType, SerialNumber, SignatureAlgorithm,
 };
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
@@ -71,8 +71,14 @@ pub(crate) struct Ca {
 
 impl Ca {
     pub(crate) fn root(name: &str) -> Self {
+        Self::root_with(name, |_| {})
+    }
+
+    /// A root with a change.
+    pub(crate) fn root_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let key = KeyPair::generate().expect("a key");
-        let params = ca_params(name);
+        let mut params = ca_params(name);
+        change(&mut params);
         let certificate = params.self_signed(&key).expect("a root").der().clone();
         Self {
             issuer: Issuer::new(params, key),
@@ -82,9 +88,21 @@ impl Ca {
     }
 
     pub(crate) fn intermediate(&self, name: &str, serial: u8) -> Self {
-        let key = KeyPair::generate().expect("a key");
+        self.below(name, &PKCS_ECDSA_P256_SHA256, |params| {
+            params.serial_number = Some(SerialNumber::from_slice(&[serial]));
+        })
+    }
+
+    /// An intermediate with a change and a key of some kind.
+    pub(crate) fn below(
+        &self,
+        name: &str,
+        algorithm: &'static SignatureAlgorithm,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let key = KeyPair::generate_for(algorithm).expect("a key");
         let mut params = ca_params(name);
-        params.serial_number = Some(SerialNumber::from_slice(&[serial]));
+        change(&mut params);
         let certificate = params
             .signed_by(&key, &self.issuer)
             .expect("an intermediate")
@@ -100,7 +118,17 @@ impl Ca {
     }
 
     pub(crate) fn issue(&self, leaf: Leaf) -> Peer {
-        let key = KeyPair::generate().expect("a key");
+        self.issue_with(leaf, &PKCS_ECDSA_P256_SHA256, |_| {})
+    }
+
+    /// Issues a certificate with a change to a key of some kind.
+    pub(crate) fn issue_with(
+        &self,
+        leaf: Leaf,
+        algorithm: &'static SignatureAlgorithm,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Peer {
+        let key = KeyPair::generate_for(algorithm).expect("a key");
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = leaf.names;
@@ -108,6 +136,7 @@ impl Ca {
         params.serial_number = Some(SerialNumber::from_slice(&[leaf.serial]));
         params.not_before = date(leaf.not_before);
         params.not_after = date(leaf.not_after);
+        change(&mut params);
         let certificate = params
             .signed_by(&key, &self.issuer)
             .expect("a certificate")
@@ -118,6 +147,21 @@ impl Ca {
         Peer {
             chain,
             key: PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS #8"),
+        }
+    }
+
+    /// Issues a certificate that is shown with this authority's own.
+    pub(crate) fn issue_with_root(&self, leaf: Leaf) -> Peer {
+        let mut peer = self.issue(leaf);
+        peer.chain.push(self.certificate.clone());
+        peer
+    }
+
+    /// The authority, showing its own certificate.
+    pub(crate) fn as_peer(&self) -> Peer {
+        Peer {
+            chain: vec![self.certificate.clone()],
+            key: PrivateKeyDer::try_from(self.issuer.key().serialize_der()).expect("PKCS #8"),
         }
     }
 
@@ -190,8 +234,9 @@ impl Peer {
 
     fn certified(&self) -> Arc<CertifiedKey> {
         let provider = tls::provider(Compliance::Default);
-        let key = CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider);
-        Arc::new(key.expect("belong together"))
+        let key = provider.key_provider.load_private_key(self.key.clone_key());
+        // Not `from_der`, which takes no certificate that its own parser refuses.
+        Arc::new(CertifiedKey::new(self.chain.clone(), key.expect("a key")))
     }
 
     /// This peer as a server, whatever is wrong with it.
@@ -344,7 +389,7 @@ fn ca_params(name: &str) -> CertificateParams {
     params
 }
 
-fn date(seconds: u64) -> OffsetDateTime {
+pub(crate) fn date(seconds: u64) -> OffsetDateTime {
     OffsetDateTime::from(at(seconds))
 }
 

@@ -25,7 +25,7 @@ pub use credentials::Credentials;
 pub use issue::{Authority, LocalCa};
 pub use issuer::{IssueError, Issued, Issuer};
 pub use manager::{CertificateManager, CertificateStatus, Held, NoCertificate};
-pub use refusal::{TlsRefusal, outcome_of};
+pub use refusal::{ChainRule, TlsRefusal, outcome_of};
 pub use request::Request;
 pub use tls::{Compliance, TlsOptions};
 pub use trust::{Trust, TrustError, TrustOptions, TrustStore};

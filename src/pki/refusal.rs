@@ -33,6 +33,9 @@ pub enum TlsRefusal {
     /// It may not be used for this side of a connection (extended key usage).
     #[error("the peer's certificate may not be used for this side of a TLS connection (extended key usage)")]
     WrongPurpose,
+    /// Its chain breaks a rule that certificates make for each other (RFC 5280).
+    #[error("{0}")]
+    RuleBroken(ChainRule),
     /// It, or a certificate above it, is revoked.
     #[error("the peer's certificate, or one above it, is revoked")]
     Revoked,
@@ -86,6 +89,7 @@ impl TlsRefusal {
             | Self::NotYetValid
             | Self::Untrusted
             | Self::WrongPurpose
+            | Self::RuleBroken(_)
             | Self::RevocationUnknown => Outcome::TlsFailed,
             Self::Revoked => Outcome::CertificateRevoked,
             Self::Invalid(_) | Self::ForeignTrustDomain(_) | Self::WrongIdentity { .. } => {
@@ -93,6 +97,41 @@ impl TlsRefusal {
             }
         }
     }
+}
+
+/// What certificates of a chain demand of each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ChainRule {
+    /// Only an authority signs certificates: basic constraints say so, and key usage does not forbid it.
+    #[error(
+        "a certificate above the peer's may not sign others (basic constraints or key usage); \
+         let an authority sign it"
+    )]
+    Authority,
+    /// Only what is no authority's proves a workload, and its key may sign handshakes (X.509-SVID specification,
+    /// section 4.3).
+    #[error(
+        "the peer's certificate is an authority's, or its key may not sign handshakes (basic constraints or key \
+         usage); give the workload one of its own"
+    )]
+    Workload,
+    /// No more authorities stand below one than it allows.
+    #[error("more authorities stand in the peer's chain than one of them allows (path length)")]
+    PathLength,
+    /// No name is outside of what an authority is constrained to.
+    #[error(
+        "an authority in the peer's chain is constrained to other names, or constrains URIs, which is not supported"
+    )]
+    Names,
+    /// Every critical extension is understood.
+    #[error("a certificate in the peer's chain has a critical extension that is not understood")]
+    Extensions,
+    /// Every signature is of an algorithm that is accepted.
+    #[error(
+        "a certificate in the peer's chain is signed with an algorithm that is not accepted; use ECDSA, Ed25519, or \
+         RSA of 2048 bits and more, with SHA-256 and above"
+    )]
+    Algorithm,
 }
 
 /// How a connection ended whose handshake failed with `error`.
@@ -113,6 +152,7 @@ impl From<TlsRefusal> for rustls::Error {
             TlsRefusal::Revoked => E::Revoked,
             TlsRefusal::RevocationUnknown => E::UnknownRevocationStatus,
             ours @ (TlsRefusal::Invalid(_)
+            | TlsRefusal::RuleBroken(_)
             | TlsRefusal::ForeignTrustDomain(_)
             | TlsRefusal::WrongIdentity { .. }) => E::Other(OtherError(Arc::new(ours))),
         };
@@ -156,6 +196,7 @@ mod tests {
             (TlsRefusal::NotYetValid, Outcome::TlsFailed),
             (TlsRefusal::Untrusted, Outcome::TlsFailed),
             (TlsRefusal::WrongPurpose, Outcome::TlsFailed),
+            (TlsRefusal::RuleBroken(ChainRule::PathLength), Outcome::TlsFailed),
             (TlsRefusal::Revoked, Outcome::CertificateRevoked),
             (TlsRefusal::RevocationUnknown, Outcome::TlsFailed),
             (

@@ -11,14 +11,17 @@ mod peer;
 mod roots;
 mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adit_mesh::TrustDomain;
+use webpki::OwnedCertRevocationList;
 
 pub(crate) use crl::Crls;
+use files::Content;
 pub use peer::{PeerCheck, Side};
-pub use roots::Roots;
+use roots::Root;
+pub use roots::{InvalidRoot, Roots};
 pub use store::TrustStore;
 
 /// Where trust comes from.
@@ -43,6 +46,45 @@ pub struct Trust {
 }
 
 impl Trust {
+    /// Trust as the bytes of files say it, each with the file's name for errors: of bundles and of revocation lists as
+    /// in [`TrustOptions`].
+    ///
+    /// # Errors
+    /// The first content that cannot be used.
+    pub fn read(
+        bundle: &[(&Path, &[u8])],
+        crl: &[(&Path, &[u8])],
+        aliases: &[TrustDomain],
+    ) -> Result<Self, TrustError> {
+        let roots = bundle.iter().map(|(path, bytes)| Root::read(path, bytes));
+        let roots = roots.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+        let lists = crl
+            .iter()
+            .map(|(path, bytes)| OwnedCertRevocationList::read(path, bytes));
+        let lists = lists.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+        Ok(Self::of(
+            1,
+            (!bundle.is_empty()).then(|| Roots::of(roots)),
+            lists.collect(),
+            aliases.into(),
+        ))
+    }
+
+    /// Puts together what was read.
+    fn of(
+        generation: u64,
+        roots: Option<Roots>,
+        lists: Vec<OwnedCertRevocationList>,
+        aliases: Arc<[TrustDomain]>,
+    ) -> Self {
+        Self {
+            generation,
+            roots: roots.map(Arc::new),
+            crls: Arc::new(Crls::new(lists)),
+            aliases,
+        }
+    }
+
     /// Grows by one with each change.
     pub fn generation(&self) -> u64 {
         self.generation

@@ -1,3 +1,5 @@
+mod chains;
+
 use std::io::Write;
 use std::sync::Arc;
 

@@ -7,11 +7,12 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter,
     KeyUsage, RevocationCheckDepth, RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
+    VerifiedPath,
 };
 
 use super::{Crls, Roots};
-use crate::certificate::{InvalidCertificate, peer_identity};
-use crate::refusal::TlsRefusal;
+use crate::certificate::{InvalidCertificate, KeyUses, peer_identity};
+use crate::refusal::{ChainRule, TlsRefusal};
 
 /// Which side of a connection the peer is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,10 +87,9 @@ impl PeerCheck {
         // The moment at which the youngest certificate of the chain began: all of them held then.
         let began = chain
             .iter()
-            .map(|der| crate::Certificate::parse(der).map(|certificate| certificate.not_before))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(TlsRefusal::Invalid)?
-            .into_iter()
+            // What cannot be read was of no use then either.
+            .filter_map(|der| crate::Certificate::parse(der).ok())
+            .map(|certificate| certificate.not_before)
             .max()
             .and_then(|began| began.duration_since(std::time::UNIX_EPOCH).ok())
             .unwrap_or_default();
@@ -108,8 +108,8 @@ impl PeerCheck {
         usage: impl ExtendedKeyUsageValidator + Copy,
         now: UnixTime,
     ) -> Result<(), TlsRefusal> {
-        let leaf =
-            EndEntityCert::try_from(leaf).map_err(|_| TlsRefusal::Invalid(InvalidCertificate::Encoding))?;
+        let peer = leaf;
+        let leaf = EndEntityCert::try_from(leaf).map_err(refusal)?;
         let verify = |anchors: &[TrustAnchor<'_>], revocation: Option<RevocationOptions<'_>>| {
             leaf.verify_for_usage(
                 webpki::ALL_VERIFICATION_ALGS,
@@ -120,8 +120,8 @@ impl PeerCheck {
                 revocation,
                 None,
             )
-            .map(|_| ())
             .map_err(refusal)
+            .and_then(|path| self.check_rules(peer, &path))
         };
         let anchors = self.roots.anchors();
         verify(anchors, None)?;
@@ -147,6 +147,28 @@ impl PeerCheck {
         } else {
             TlsRefusal::RevocationUnknown
         })
+    }
+
+    /// The rules that webpki leaves to others: key usage, and how many authorities a root allows below it.
+    fn check_rules(&self, leaf: &CertificateDer<'_>, path: &VerifiedPath<'_>) -> Result<(), TlsRefusal> {
+        let broken = |rule| Err(TlsRefusal::RuleBroken(rule));
+        if !KeyUses::of(leaf).map_err(TlsRefusal::Invalid)?.handshakes {
+            return broken(ChainRule::Workload);
+        }
+        let mut authorities = 0;
+        for authority in path.intermediate_certificates() {
+            if !KeyUses::of(&authority.der())
+                .map_err(TlsRefusal::Invalid)?
+                .certificates
+            {
+                return broken(ChainRule::Authority);
+            }
+            authorities += 1;
+        }
+        match self.roots.path_length(path.anchor()) {
+            Some(most) if authorities > most => broken(ChainRule::PathLength),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -180,13 +202,28 @@ fn refusal(error: webpki::Error) -> TlsRefusal {
         E::CertExpired { .. } | E::InvalidCertValidity => TlsRefusal::Expired,
         E::CertNotValidYet { .. } => TlsRefusal::NotYetValid,
         E::CertRevoked => TlsRefusal::Revoked,
-        E::RequiredEkuNotFoundContext(_) => TlsRefusal::WrongPurpose,
+        E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => TlsRefusal::WrongPurpose,
+        E::EndEntityUsedAsCa => TlsRefusal::RuleBroken(ChainRule::Authority),
+        E::CaUsedAsEndEntity => TlsRefusal::RuleBroken(ChainRule::Workload),
+        E::PathLenConstraintViolated => TlsRefusal::RuleBroken(ChainRule::PathLength),
+        E::NameConstraintViolation => TlsRefusal::RuleBroken(ChainRule::Names),
+        E::UnsupportedCriticalExtension => TlsRefusal::RuleBroken(ChainRule::Extensions),
+        E::UnsupportedSignatureAlgorithmContext(_)
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            TlsRefusal::RuleBroken(ChainRule::Algorithm)
+        }
         E::InvalidCrlSignatureForPublicKey
         | E::UnsupportedCrlSignatureAlgorithmContext(_)
         | E::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
         | E::IssuerNotCrlSigner
         | E::UnknownRevocationStatus => TlsRefusal::RevocationUnknown,
-        E::BadDer | E::BadDerTime | E::TrailingData(_) => TlsRefusal::Invalid(InvalidCertificate::Encoding),
+        E::BadDer
+        | E::BadDerTime
+        | E::ExtensionValueInvalid
+        | E::InvalidSerialNumber
+        | E::MalformedExtensions
+        | E::TrailingData(_)
+        | E::UnsupportedCertVersion => TlsRefusal::Invalid(InvalidCertificate::Encoding),
         _ => TlsRefusal::Untrusted,
     }
 }

@@ -18,7 +18,7 @@ use webpki::OwnedCertRevocationList;
 
 use super::files::Source;
 use super::roots::Root;
-use super::{Crls, Roots, Trust, TrustError, TrustOptions};
+use super::{Roots, Trust, TrustError, TrustOptions};
 
 /// How long files are left alone after a change, so that a change of several files is seen as one.
 const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -201,13 +201,9 @@ impl Files {
     fn trust(&self, generation: u64) -> Trust {
         let roots = self.bundle.iter().flat_map(Source::content).cloned();
         let lists = self.crl.iter().flat_map(Source::content).cloned().collect();
-        Trust {
-            generation,
-            // Each file of a bundle holds a root, so with files there are roots.
-            roots: (!self.bundle.is_empty()).then(|| Arc::new(Roots::of(roots))),
-            crls: Arc::new(Crls::new(lists)),
-            aliases: Arc::clone(&self.aliases),
-        }
+        // Each file of a bundle holds a root, so with files there are roots.
+        let roots = (!self.bundle.is_empty()).then(|| Roots::of(roots));
+        Trust::of(generation, roots, lists, Arc::clone(&self.aliases))
     }
 }
 
