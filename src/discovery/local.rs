@@ -50,7 +50,7 @@ use adit_mesh::registry::{ResourceName, Update};
 use adit_mesh::{Interner, Store};
 use tokio::sync::watch;
 
-use convert::Mesh;
+pub use convert::Mesh;
 pub use status::{LoadError, Rejected, Status};
 use watcher::Watcher;
 
@@ -174,7 +174,16 @@ fn read(path: &Path, texts: &mut Interner) -> Result<Mesh, LoadError> {
         path: path.to_owned(),
         kind: error.kind(),
     })?;
-    let document = document::parse(&text).map_err(|error| LoadError::Syntax {
+    parse(&text, path, texts)
+}
+
+/// Reads a text of this format; `path` is where it came from, for the errors.
+///
+/// # Errors
+/// The text is not a document of this format. A resource in it that cannot be understood is no error: it is among what
+/// was rejected.
+pub fn parse(text: &str, path: &Path, texts: &mut Interner) -> Result<Mesh, LoadError> {
+    let document = document::parse(text).map_err(|error| LoadError::Syntax {
         path: path.to_owned(),
         line: error.line,
         column: error.column,

@@ -27,15 +27,15 @@ const PARTS_OF_DUMPS: &[&str] = &[
 
 /// What a document says.
 #[derive(Debug, Default)]
-pub(super) struct Mesh {
+pub struct Mesh {
     /// Every resource by name, as it is or as a rejection.
-    pub(super) resources: BTreeMap<ResourceName, Update>,
+    pub resources: BTreeMap<ResourceName, Update>,
     /// What was rejected, in the order of the document.
-    pub(super) rejected: Vec<Rejected>,
+    pub rejected: Vec<Rejected>,
     /// What looks like a mistake and is none.
-    pub(super) warnings: Vec<String>,
+    pub warnings: Vec<String>,
     /// How many workloads, services and policies there are.
-    pub(super) counts: [usize; 3],
+    pub counts: [usize; 3],
     /// The file.
     origin: String,
 }

@@ -17,6 +17,9 @@ const DEEPEST: usize = 64;
 const MOST_NODES: usize = 20_000_000;
 /// Bytes of text in a document.
 const MOST_BYTES: usize = 1 << 30;
+/// Nodes that stand in a document because an alias repeats them. A few lines of aliases of aliases can say more than a
+/// whole mesh.
+const MOST_REPEATED: usize = 100_000;
 
 /// What is wrong at a place of a document.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -58,6 +61,9 @@ pub(super) fn parse(text: &str) -> Result<Value, NotYaml> {
             max_nodes: MOST_NODES,
             max_total_scalar_bytes: MOST_BYTES,
             max_reader_input_bytes: None,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MOST_REPEATED,
         },
         // YAML 1.2, as stock ztunnel reads it: a namespace may be called "no" and a service account "y".
         strict_booleans: true,

@@ -245,4 +245,10 @@ fn what_is_not_yaml_is_named_with_its_line() {
     assert_eq!(error.line, 3, "{error:?}");
     let bomb = format!("workloads: {}{}", "[".repeat(10_000), "]".repeat(10_000));
     assert!(document::parse(&bomb).is_err());
+    let mut repeating = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let item = format!("*a{}, ", level - 1);
+        repeating.push_str(&format!("a{level}: &a{level} [{}]\n", item.repeat(10)));
+    }
+    assert!(document::parse(&repeating).is_err());
 }
