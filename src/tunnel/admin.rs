@@ -21,6 +21,7 @@ use crate::config::Ports;
 use crate::pods::PodManager;
 use crate::worker::Shared;
 
+pub use explain::explain;
 pub(crate) use follow::follow;
 
 /// What the pages show.

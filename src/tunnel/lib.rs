@@ -20,10 +20,11 @@ mod plaintext;
 mod pod;
 mod pods;
 mod process;
-mod proxy_protocol;
+pub mod proxy_protocol;
 mod recheck;
 mod relay;
 mod report;
 mod worker;
 
+pub use admin::explain;
 pub use process::run;

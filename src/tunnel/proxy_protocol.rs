@@ -15,8 +15,11 @@ const TCP_OVER_IPV6: u8 = 0x21;
 const TLV_IDENTITY: u8 = 0xD0;
 /// The hostname of the service that was called.
 const TLV_SERVICE: u8 = 0xD1;
+/// Longest hostname in bytes (RFC 1035, section 2.3.4).
+const LONGEST_HOSTNAME: usize = 253;
 
-/// The header that precedes the bytes of a connection.
+/// The header that precedes the bytes of a connection. A service whose hostname is longer than a hostname may be is left
+/// out: nobody could look it up.
 pub fn header(
     client: SocketAddr,
     called: SocketAddr,
@@ -42,13 +45,13 @@ pub fn header(
     if let Some(identity) = identity {
         push_tlv(&mut body, TLV_IDENTITY, identity.to_string().as_bytes());
     }
-    if let Some(service) = service {
+    if let Some(service) = service.filter(|service| service.len() <= LONGEST_HOSTNAME) {
         push_tlv(&mut body, TLV_SERVICE, service.as_bytes());
     }
     let mut header = Vec::with_capacity(16 + body.len());
     header.extend_from_slice(&SIGNATURE);
     header.extend_from_slice(&[VERSION_AND_COMMAND, family]);
-    // An identity has at most 2,048 bytes and a hostname 253, so the length fits.
+    // An identity has at most 2,048 bytes, so the length fits.
     header.extend_from_slice(&(body.len() as u16).to_be_bytes());
     header.extend_from_slice(&body);
     header
@@ -84,6 +87,21 @@ mod tests {
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x2a\x0a\0\0\x01\x0a\0\0\x02\x0f\xa0\0\x50".to_vec();
         expected.extend_from_slice(b"\xd0\0\x15spiffe://td/ns/a/sa/b\xd1\0\x03a.b");
         assert_eq!(header, expected);
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_cannot_run_over_the_headers_end() {
+        let (client, called) = (
+            "10.0.0.1:1".parse().expect("address"),
+            "10.0.0.2:2".parse().expect("address"),
+        );
+        let long = "a".repeat(70_000);
+        let without = header(client, called, None, None);
+        assert_eq!(header(client, called, None, Some(&long)), without);
+        assert_eq!(
+            header(client, called, None, Some(&long[..253])).len(),
+            without.len() + 3 + 253
+        );
     }
 
     #[test]

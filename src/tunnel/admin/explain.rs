@@ -14,12 +14,16 @@ use serde_json::{Value, json};
 
 use super::State;
 
-/// Answers one question.
+/// Answers one question from what is known now.
 pub(super) fn answer(state: &State, request: &Request) -> Response {
-    let registry = state.shared.store.snapshot();
+    explain(&state.shared.store.snapshot(), request)
+}
+
+/// Answers one question from `registry`: 200 with the decision, or 400 with what the question lacks.
+pub fn explain(registry: &Registry, request: &Request) -> Response {
     let explained = match request.parameter("direction").unwrap_or("outbound") {
-        "outbound" => outbound(&registry, request),
-        "inbound" => inbound(&registry, request),
+        "outbound" => outbound(registry, request),
+        "inbound" => inbound(registry, request),
         other => Err(format!("direction={other}: outbound or inbound")),
     };
     match explained {

@@ -83,7 +83,7 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// A variable with our prefix that is no setting.
-    #[error("{variable} is not a setting (`--help` lists them): correct its name or remove it")]
+    #[error("{variable:?} is not a setting (`--help` lists them): correct its name or remove it")]
     Unknown {
         /// The variable.
         variable: String,

@@ -16,6 +16,10 @@ const MESH_CONFIG: &str = "./etc/istio/config/mesh";
 /// How variables are named that carry metadata.
 pub(super) const METADATA_PREFIX: &str = "ISTIO_META_";
 
+/// Nodes that stand in a document because an alias repeats them: some hundred are sensible, and a few lines of aliases of
+/// aliases can say millions.
+const MOST_REPEATED: usize = 10_000;
+
 /// What a `ProxyConfig` says.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct ProxyConfig {
@@ -80,7 +84,12 @@ pub(super) fn read(text: Option<&str>, environment: &Environment) -> Result<Prox
 }
 
 fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, ConfigError> {
-    serde_saphyr::from_str(text).map_err(|error| {
+    let options = serde_saphyr::options! {
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MOST_REPEATED,
+        },
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         // The first line says what and where; the excerpt below it would be spread over several lines of the log.
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();

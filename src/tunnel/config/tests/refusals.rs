@@ -193,7 +193,7 @@ fn a_misspelt_setting_of_ours_stops_the_start() {
     );
     assert_eq!(
         expected.to_string(),
-        "ADIT_TRUST_DOMAIN_ALIAS is not a setting (`--help` lists them): correct its name or remove it"
+        "\"ADIT_TRUST_DOMAIN_ALIAS\" is not a setting (`--help` lists them): correct its name or remove it"
     );
     assert!(
         one("ADIT_FOO_PORT", "15000").is_err(),
