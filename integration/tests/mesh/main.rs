@@ -6,6 +6,7 @@ use adit_integration::harness::{self, Scenario};
 use adit_integration::scenarios;
 
 mod certificates;
+mod conformance;
 mod ends;
 mod families;
 mod hbone;
@@ -63,6 +64,7 @@ const HBONE: &[Scenario] = scenarios![
     hbone::a_pod_is_asked_for_by_address_and_by_its_services_name,
     hbone::what_is_not_this_pod_is_refused,
     hbone::what_is_not_a_connect_is_refused,
+    conformance::what_breaks_the_protocol_costs_its_own_stream_or_connection,
 ];
 
 const POLICY: &[Scenario] = scenarios![

@@ -2,6 +2,7 @@
 //! frames are written by hand.
 
 mod answers;
+mod conformance;
 mod deadlines;
 mod ends;
 mod flow;

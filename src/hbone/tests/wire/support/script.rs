@@ -11,16 +11,23 @@ use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, Str
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 
 pub const ACK: u8 = 1;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
+pub const PADDED: u8 = 8;
+/// The flag of HEADERS that carry what PRIORITY does.
+pub const WITH_PRIORITY: u8 = 32;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// One frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,10 +69,7 @@ pub fn call(
     script: impl FnOnce(Script) + Send + 'static,
 ) -> JoinHandle<()> {
     thread::spawn(move || {
-        let socket = TcpStream::connect(address).expect("a server");
-        limit(&socket);
-        let tls = ClientConnection::new(config, adit_pki::tls::unnamed()).expect("a session");
-        let mut peer = Script(Box::new(StreamOwned::new(tls, socket)));
+        let mut peer = Script::connect_to(address, config);
         peer.raw(PREFACE);
         peer.send(SETTINGS, 0, 0, &[]);
         script(peer);
@@ -81,6 +85,14 @@ fn limit(socket: &TcpStream) {
 }
 
 impl Script {
+    /// Connects, with TLS and nothing in it.
+    pub fn connect_to(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
+        let socket = TcpStream::connect(address).expect("a server");
+        limit(&socket);
+        let tls = ClientConnection::new(config, adit_pki::tls::unnamed()).expect("a session");
+        Self(Box::new(StreamOwned::new(tls, socket)))
+    }
+
     /// Bytes that are no frame.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).expect("the peer reads");
@@ -147,6 +159,16 @@ impl Script {
                 .next()
                 .unwrap_or_else(|| panic!("nothing about stream {stream} before the end"));
             if frame.stream == stream {
+                return frame;
+            }
+        }
+    }
+
+    /// The next answer to a PING.
+    pub fn pong(&mut self) -> Frame {
+        loop {
+            let frame = self.next().expect("no answer to a PING before the end");
+            if frame.kind == PING {
                 return frame;
             }
         }
