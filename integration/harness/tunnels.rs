@@ -230,7 +230,7 @@ impl Tunnel {
         )
     }
 
-    /// The identities that it has certificates of, with their serial numbers.
+    /// The identities that it has certificates of, with their serial numbers as its log shows them.
     ///
     /// # Errors
     /// They cannot be read.
@@ -240,8 +240,14 @@ impl Tunnel {
             .as_array()
             .context("no certificates in the dump")?;
         let serial = |one: &Value| {
-            let serial = one["certChain"][0]["serialNumber"].as_str()?;
-            Some((one["identity"].as_str()?.to_owned(), serial.to_owned()))
+            // Decimal in the dump, as istioctl reads it.
+            let serial: u128 = one["certChain"][0]["serialNumber"].as_str()?.parse().ok()?;
+            let hexadecimal = format!("{serial:x}");
+            let whole_bytes = hexadecimal.len().next_multiple_of(2);
+            Some((
+                one["identity"].as_str()?.to_owned(),
+                format!("{hexadecimal:0>whole_bytes$}"),
+            ))
         };
         Ok(certificates.iter().filter_map(serial).collect())
     }

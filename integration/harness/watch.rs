@@ -57,6 +57,21 @@ impl<'a> Watch<'a> {
         self.tunnel.access(self.mark, &all)
     }
 
+    /// Waits for the line of a connection that ended like this, and says this in its error. Lines of what went before may
+    /// still come in: they say something else.
+    ///
+    /// # Errors
+    /// There is none in time.
+    pub fn line_that_says(&self, direction: &str, outcome: &str, says: &str) -> anyhow::Result<Value> {
+        let direction = format!("\"direction\":\"{direction}\"");
+        let outcome = format!("\"outcome\":\"{outcome}\"");
+        let words = ["\"scope\":\"access\"", &direction, &outcome, says];
+        let line: Value = serde_json::from_str(&self.tunnel.line(self.mark, &words)?)?;
+        let error = line["error"].as_str().unwrap_or_default();
+        ensure!(error.contains(says), "the reason does not say {says:?}: {line}");
+        Ok(line)
+    }
+
     /// Waits until a counter has risen by at least so much.
     ///
     /// # Errors

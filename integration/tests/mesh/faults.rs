@@ -180,9 +180,7 @@ fn is_told(watch: &Watch<'_>, direction: &str, told: Told) -> anyhow::Result<()>
         Told::Refused(outcome, says) | Told::Ended(outcome, says) => (outcome, says),
     };
     let name = outcome.name();
-    let line = watch.line(direction, &name, &[])?;
-    let error = line["error"].as_str().unwrap_or_default();
-    ensure!(error.contains(says), "the reason does not say {says:?}: {line}");
+    let line = watch.line_that_says(direction, &name, says)?;
     if outcome == Outcome::ProtocolViolation && direction == "inbound" {
         ensure!(
             line["src.identity"] == spiffe("client"),
