@@ -84,7 +84,7 @@ fn run(args: &Args) -> anyhow::Result<Account> {
     let ledger = load.stop();
     let samples = memory.stop();
     let after = stage.measure_until(&before)?;
-    let series_at_half = stage.series_at_half();
+    let (series_at_half, evidence) = (stage.series_at_half(), stage.evidence());
     let (played, history, defects) = stage.into_findings();
     Ok(Account::new(account::Found {
         seed,
@@ -97,6 +97,7 @@ fn run(args: &Args) -> anyhow::Result<Account> {
         after,
         series_at_half,
         samples,
+        evidence,
         defects,
     }))
 }

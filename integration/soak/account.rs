@@ -17,8 +17,10 @@ const LEAK: f64 = 12.0;
 const LONG: Duration = Duration::from_secs(600);
 /// By how much the number of series may grow in the second half of a long soak: an outcome that is seldom.
 const SERIES_GROWTH: f64 = 1.1;
-/// How many defects are shown in full.
+/// How many defects are shown, and how many lines of evidence for each.
 const SHOWN: usize = 40;
+/// What tunnels say about a request is looked for so long before it and after it.
+const ABOUT: Duration = Duration::from_secs(1);
 
 /// Everything that was observed.
 pub struct Found {
@@ -42,6 +44,8 @@ pub struct Found {
     pub series_at_half: Option<usize>,
     /// The memory of the lasting tunnel.
     pub samples: Vec<(Duration, f64)>,
+    /// What tunnels said about connections that failed, with when.
+    pub evidence: Vec<(Duration, String)>,
     /// What was found on the way.
     pub defects: Vec<String>,
 }
@@ -100,10 +104,10 @@ impl Account {
 /// Counts the requests, and tells of the defects: what is the same in all but its time is told once.
 fn rows(found: &Found, defects: &mut Vec<String>) -> BTreeMap<Kind, Row> {
     let mut rows: BTreeMap<Kind, Row> = BTreeMap::new();
-    let mut alike: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
     for (kind, made) in &found.ledger.made {
         rows.entry(*kind).or_default().made = *made;
     }
+    let mut alike: BTreeMap<String, Vec<&Attempt>> = BTreeMap::new();
     for attempt in &found.ledger.attempts {
         let row = rows.entry(attempt.kind).or_default();
         match found.history.judge(attempt) {
@@ -115,19 +119,37 @@ fn rows(found: &Found, defects: &mut Vec<String>) -> BTreeMap<Kind, Row> {
                 let Attempt { kind, route, .. } = attempt;
                 let seen = attempt.failure.as_deref().unwrap_or("an answer");
                 let what = format!("{kind:?}, {route}: due was {due:?}, and the client saw: {seen}");
-                alike.entry(what).or_default().push(attempt.ended);
+                alike.entry(what).or_default().push(attempt);
             }
         }
     }
-    for (what, when) in alike {
-        let first = when.iter().min().copied().unwrap_or_default();
-        let last = when.iter().max().copied().unwrap_or_default();
+    for (what, attempts) in alike {
+        let times = attempts.len();
+        let first = attempts.into_iter().min_by_key(|attempt| attempt.began);
+        let when = first.map(|first| format!("first from {:.3?} to {:.3?}", first.began, first.ended));
+        let told = first.map(|first| evidence(found, first)).unwrap_or_default();
         defects.push(format!(
-            "{what} ({} times, from {first:.1?} to {last:.1?})",
-            when.len()
+            "{what} ({times} times, {}){told}",
+            when.unwrap_or_default()
         ));
     }
     rows
+}
+
+/// What the tunnels said of failures about the time of a request.
+fn evidence(found: &Found, attempt: &Attempt) -> String {
+    let about = (attempt.began.saturating_sub(ABOUT))..(attempt.ended + ABOUT);
+    let lines = found.evidence.iter().filter(|(at, _)| about.contains(at));
+    let told = lines
+        .take(SHOWN)
+        .map(|(at, line)| format!("\n    {at:.3?} {line}"));
+    let drains = found
+        .history
+        .drains
+        .iter()
+        .rfind(|drain| drain.told <= attempt.ended);
+    let drain = drains.map(|drain| format!("\n    the last tunnel was told to end after {:.3?}", drain.told));
+    told.chain(drain).collect()
 }
 
 /// What a tunnel holds that it did not.

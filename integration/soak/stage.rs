@@ -17,6 +17,7 @@ use super::history::{Drain, History, Spell};
 use super::load::{Route, Routes};
 use super::misfits::Field;
 use super::schedule::{Event, GUESTS, MISFITS};
+use super::tap::Witness;
 use super::tunnels::{DEADLINE, Draining, Running};
 use crate::harness::bed::{Bed, NAMESPACE};
 use crate::harness::credentials::{Ca, spiffe};
@@ -57,6 +58,7 @@ fn guest(number: usize) -> String {
 pub struct Stage {
     bed: Bed,
     tunnels: [Running; 2],
+    witness: Witness,
     draining: Vec<Draining>,
     misfits: Vec<JoinHandle<()>>,
     /// Dropped with the stage.
@@ -76,8 +78,11 @@ impl Stage {
     /// # Errors
     /// What the kernel refuses, or a tunnel that does not work at all.
     pub fn set() -> anyhow::Result<Self> {
-        let mut bed = populate()?;
-        let tunnels = [Running::start(&mut bed, 0)?, Running::start(&mut bed, 1)?];
+        let (mut bed, witness) = (populate()?, Witness::default());
+        let tunnels = [
+            Running::start(&mut bed, 0, &witness)?,
+            Running::start(&mut bed, 1, &witness)?,
+        ];
         bed.enrol(&PODS.map(|(name, _)| name))?;
         let field = field(&bed)?;
         let bulk = SERVERS
@@ -87,6 +92,7 @@ impl Stage {
         let mut stage = Self {
             bed,
             tunnels,
+            witness,
             draining: Vec::new(),
             misfits: Vec::new(),
             _bulk: bulk,
@@ -225,6 +231,13 @@ impl Stage {
         self.series_at_half
     }
 
+    /// What tunnels said about connections that failed, with when.
+    pub fn evidence(&self) -> Vec<(Duration, String)> {
+        let since = |at: Instant| at.saturating_duration_since(self.begun);
+        let all = self.witness.all().into_iter();
+        all.map(|(at, line)| (since(at), line)).collect()
+    }
+
     /// What happened how often, what excuses or demands failures, and what was found on the way.
     pub fn into_findings(mut self) -> (BTreeMap<String, u64>, History, Vec<String>) {
         self.defects
@@ -351,7 +364,7 @@ impl Stage {
     }
 
     fn replace(&mut self) -> anyhow::Result<()> {
-        let new = Running::start(&mut self.bed, 0)?;
+        let new = Running::start(&mut self.bed, 0, &self.witness)?;
         let old = std::mem::replace(&mut self.tunnels[0], new);
         let told = self.begun.elapsed();
         self.draining.push(old.drain()?);

@@ -8,7 +8,7 @@ use adit::lab::host;
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 
-use super::tap::{Said, Tap};
+use super::tap::{Said, Tap, Witness};
 use crate::harness::bed::Bed;
 use crate::harness::tunnels::Tunnel;
 
@@ -62,7 +62,7 @@ impl Running {
     ///
     /// # Errors
     /// It cannot be started, or does not become ready.
-    pub fn start(bed: &mut Bed, node: usize) -> anyhow::Result<Self> {
+    pub fn start(bed: &mut Bed, node: usize, witness: &Witness) -> anyhow::Result<Self> {
         let name = bed.next_name();
         let (namespace, address) = bed.place(&name, node)?;
         let mut settings = bed.settings(node)?;
@@ -72,7 +72,7 @@ impl Running {
         let outputs = (Stdio::piped(), file.try_clone()?.into());
         let mut tunnel = Tunnel::start_with(&name, &namespace, address, &settings, outputs)?;
         let output = tunnel.child().stdout.take();
-        let tap = Tap::new(output.context("a tunnel without output")?, file);
+        let tap = Tap::new(&name, output.context("a tunnel without output")?, file, witness);
         tunnel.wait_ready()?;
         Ok(Self { tunnel, name, tap })
     }
