@@ -24,8 +24,9 @@ use tokio::time::timeout;
 use crate::config::Limits;
 use crate::worker::Shared;
 
-/// A connection takes two descriptors at most, one for each side; the third is for what pods and tunnels take beside.
-const DESCRIPTORS: u64 = 3;
+/// A connection takes two descriptors at most, one for each side. Most take one, because their other side is a stream, and
+/// that leaves enough for what pods and tunnels take beside; where it does not, a connection is refused by its descriptor.
+const DESCRIPTORS: u64 = 2;
 /// How long a handshake has its turn: far longer than an honest one takes, and a peer that stops in the middle keeps no
 /// other waiting for longer. It may then go on without a turn, up to its deadline.
 const TURN: Duration = Duration::from_secs(1);
