@@ -23,7 +23,7 @@ use nix::net::if_::InterfaceFlags;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::limits::Shares;
-use crate::placement::{Load, Move, PERIOD, Watch};
+use crate::placement::{Move, PERIOD, Watch};
 use crate::pod::PodInfo;
 use crate::worker::Shared;
 use instance::Instance;
@@ -118,9 +118,7 @@ impl PodManager {
             period.tick().await;
             let mut loads = Vec::with_capacity(workers.len());
             for worker in workers {
-                let busy = worker.runtime().metrics().worker_total_busy_duration(0);
-                let activity = instance::activity(worker).await;
-                loads.push(Load { busy, activity });
+                loads.push(instance::load(worker).await);
             }
             let now = Instant::now();
             // A saturated worker answers late, so the time that has passed is measured.

@@ -1,12 +1,15 @@
 //! A pod's instances from the outside of their workers: started, asked and ended by messages to the worker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use adit_mesh::{Outcome, Text};
+use adit_mesh::Outcome;
 use adit_telemetry::runtime::threads::{Carried, WorkerHandle};
+use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 use super::placed::Placed;
+use crate::placement::Load;
 use crate::pod::{InstanceId, Pod};
 use crate::worker::Worker;
 
@@ -79,15 +82,19 @@ pub async fn cut_all(worker: &WorkerHandle, outcome: Outcome, detail: &'static s
     let _ = cut.await;
 }
 
-/// The work that each pod of a worker has made so far. What only drains there is not told: it grows no more.
-pub async fn activity(worker: &WorkerHandle) -> Vec<(Text, u64)> {
-    let activity = worker.call(|| async {
+/// What a worker has done so far; nothing if it has ended. A pod that only drains there is not told: it makes no more work.
+pub async fn load(worker: &WorkerHandle) -> Load {
+    let load = worker.call(|| async {
         let worker = Worker::current();
         let pods = worker.pods.borrow();
         let serving = pods.values().filter(|pod| pod.is_serving());
-        serving
-            .map(|pod| (pod.info.uid.clone(), pod.activity.get()))
-            .collect()
+        Load {
+            // There is such a clock wherever there are threads.
+            busy: clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from),
+            activity: serving
+                .map(|pod| (pod.info.uid.clone(), pod.activity.get()))
+                .collect(),
+        }
     });
-    activity.await.unwrap_or_default()
+    load.await.unwrap_or_default()
 }
