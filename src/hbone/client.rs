@@ -21,7 +21,7 @@ use crate::flow::adapt_window;
 use crate::keepalive::Keepalive;
 use crate::meter::Meter;
 use crate::settings::{RESET_MEMORY, Settings};
-use crate::share::Ledger;
+use crate::share::{Ledger, Taken};
 use crate::stream::{Counted, Queued, State, Stream};
 use crate::transport::{Flush, PeerChain, Role, Transport, handshake, turns};
 
@@ -109,6 +109,11 @@ impl Connection {
     /// Counts bytes that wait in its streams there; to be called before the first stream. Only the first call counts.
     pub fn account(&self, ledger: Rc<Ledger>) {
         self.state.account(ledger);
+    }
+
+    /// Keeps what counts its socket for as long as the connection lives. Only the first stays.
+    pub fn count(&self, socket: Taken) {
+        self.state.count(socket);
     }
 
     /// Opens a CONNECT stream. The answer must be 200.

@@ -32,7 +32,17 @@ impl Whole {
         })
     }
 
-    /// How much all pods have.
+    /// How much there is.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Something beside pods takes so much for ever.
+    pub fn occupy(&self, amount: u64) {
+        self.used.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// How much all pods have, and what is beside them.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -65,6 +75,16 @@ impl Share {
             limit,
             used: AtomicU64::new(0),
         })
+    }
+
+    /// How much the pod may have, if there is as much.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// What it is a share of.
+    pub fn whole(&self) -> &Whole {
+        &self.whole
     }
 
     /// How much the pod has.

@@ -19,7 +19,7 @@ use h2::{Reason, RecvStream, SendStream};
 
 use crate::failure::Failure;
 use crate::meter::{Level, Meter, Metered};
-use crate::share::{Ledger, Spent, Stall};
+use crate::share::{Ledger, Spent, Stall, Taken};
 use outgoing::Outgoing;
 pub(crate) use outgoing::Queued;
 use stash::Stash;
@@ -44,6 +44,8 @@ pub(crate) struct State {
     meter: Metered,
     /// Where bytes are counted that wait in its streams.
     ledger: OnceCell<Rc<Ledger>>,
+    /// Counts its socket.
+    counted: OnceCell<Taken>,
 }
 
 impl State {
@@ -64,6 +66,11 @@ impl State {
     pub(crate) fn account(&self, ledger: Rc<Ledger>) {
         // The first stays.
         let _ = self.ledger.set(ledger);
+    }
+
+    /// Keeps what counts its socket. Only the first stays.
+    pub(crate) fn count(&self, socket: Taken) {
+        let _ = self.counted.set(socket);
     }
 
     /// Tells it from other connections of the ledger.

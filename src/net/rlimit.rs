@@ -5,7 +5,7 @@
 //! whose descriptor has a high number tells by that alone how many are in use.
 
 use std::cell::RefCell;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -60,6 +60,15 @@ pub fn raise_open_files() -> io::Result<OpenFiles> {
     })
 }
 
+/// How many descriptors the process has open.
+///
+/// # Errors
+/// Those of reading `/proc/self/fd`.
+pub fn count_open() -> io::Result<u64> {
+    // The one that reads counts itself too.
+    Ok(fs::read_dir("/proc/self/fd")?.count().saturating_sub(1) as u64)
+}
+
 /// Whether a descriptor is one of the first `count`.
 pub fn is_among_the_first(count: u64, descriptor: &impl AsFd) -> bool {
     let number: RawFd = descriptor.as_fd().as_raw_fd();
@@ -108,6 +117,16 @@ mod tests {
         assert_eq!(raise_open_files().unwrap().now, hard);
         assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
         assert_eq!(OpenFiles::current().unwrap().now, hard);
+    }
+
+    #[test]
+    fn what_is_open_is_counted() {
+        let before = count_open().unwrap();
+        let files: Vec<_> = (0..50).map(|_| File::open("/dev/null").unwrap()).collect();
+        // Other tests of this process open and close files meanwhile.
+        let now = count_open().unwrap();
+        assert!(now.abs_diff(before + 50) < 30, "{before}, then {now}");
+        drop(files);
     }
 
     #[test]

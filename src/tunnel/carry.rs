@@ -10,6 +10,7 @@ use std::pin::Pin;
 
 use adit_hbone::share::Taken;
 
+use crate::limits::Accepted;
 use crate::live::Entry;
 use crate::pod::Accepting;
 use crate::relay::{self, Sides};
@@ -28,6 +29,8 @@ pub(crate) struct Established {
     pub(crate) active: Option<Active>,
     /// Counts it for its pod, where that was not done when it was accepted.
     pub(crate) admitted: Option<Taken>,
+    /// Counts the socket that was dialled for it.
+    pub(crate) descriptor: Option<Taken>,
 }
 
 /// How a connection begins; `None` if it did not come about, which has been told.
@@ -35,7 +38,7 @@ pub(crate) type Beginning = Pin<Box<dyn Future<Output = Option<Established>>>>;
 
 /// Begins the connection and relays its bytes until it ends. `accepted` makes a drain wait, and counts the connection
 /// for its pod, from the accept on.
-pub(crate) async fn carry(beginning: Beginning, accepted: Option<(Accepting, Taken)>) {
+pub(crate) async fn carry(beginning: Beginning, accepted: Option<(Accepting, Accepted)>) {
     let _accepted = accepted;
     // Taken apart at once: a local that is borrowed would keep its place beside what is moved out of it.
     let Some(Established {
@@ -44,6 +47,7 @@ pub(crate) async fn carry(beginning: Beginning, accepted: Option<(Accepting, Tak
         entry,
         active: _active,
         admitted: _admitted,
+        descriptor: _descriptor,
     }) = beginning.await
     else {
         return;

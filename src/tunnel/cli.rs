@@ -302,7 +302,7 @@ pub struct HboneArgs {
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
     /// Connections that a pod may have at a time, out of it and into it; beyond, new ones are refused. It never gets
-    /// more than half of what the limit of open files allows, at two files a connection
+    /// more than half of what the limit of open files allows, at one file for each socket
     /// [default: 16384, half of the ports that a pod has]
     #[arg(
         long,

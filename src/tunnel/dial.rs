@@ -7,6 +7,7 @@ use std::time::Instant;
 use adit_hbone::Failure;
 use adit_hbone::client::Connection;
 use adit_hbone::pool::{Dial, Key};
+use adit_hbone::share::Taken;
 use adit_mesh::Outcome;
 use adit_net::SocketOptions;
 use adit_net::socket::{ConnectError, Source, connect, set_congestion};
@@ -17,15 +18,26 @@ use tokio::time::timeout;
 
 use crate::pod::Pod;
 
+/// A socket that was dialled.
+pub(crate) struct Dialled {
+    /// It.
+    pub(crate) socket: TcpStream,
+    /// Counts it for the pod.
+    pub(crate) descriptor: Taken,
+}
+
 /// Connects from the pod's namespace.
 ///
 /// # Errors
 /// [`Outcome::ConnectFailed`], [`Outcome::ConnectTimeout`], [`Outcome::SourceAddress`] or [`Outcome::Overloaded`].
-pub(crate) async fn tcp(pod: &Pod, source: Source, destination: SocketAddr) -> Result<TcpStream, Failure> {
+pub(crate) async fn tcp(pod: &Pod, source: Source, destination: SocketAddr) -> Result<Dialled, Failure> {
     let within = pod.worker.hbone.deadlines.connect;
     let options = options(pod, destination);
     match timeout(within, connect(Some(&pod.network), source, destination, options)).await {
-        Ok(Ok(socket)) => pod.admission.descriptor(&socket).map(|()| socket),
+        Ok(Ok(socket)) => Ok(Dialled {
+            descriptor: pod.admission.descriptor(&socket)?,
+            socket,
+        }),
         Ok(Err(ConnectError::Socket(Errno::EMFILE | Errno::ENFILE))) => {
             Err(pod.admission.out_of_descriptors())
         }
@@ -55,7 +67,7 @@ async fn hbone(pod: &Rc<Pod>, key: &Key) -> Result<Connection, Failure> {
     // Without a certificate there is nothing to dial for.
     pod.credentials(&local).await?;
     let started = Instant::now();
-    let socket = tcp(pod, Source::Any, key.address)
+    let Dialled { socket, descriptor } = tcp(pod, Source::Any, key.address)
         .await
         .map_err(on_the_hbone_port)?;
     let connected = started.elapsed();
@@ -74,6 +86,7 @@ async fn hbone(pod: &Rc<Pod>, key: &Key) -> Result<Connection, Failure> {
     pod.still_trusts(connection.peer(), &credentials)?;
     connection.meter(pod.worker.dialled.clone());
     connection.account(pod.admission.ledger.clone());
+    connection.count(descriptor);
     let metrics = &pod.worker.shared.metrics;
     metrics.connect[Direction::Outbound].observe(connection.timings().connect);
     metrics.tls_handshake[Direction::Outbound].observe(connection.timings().tls);

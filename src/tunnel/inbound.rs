@@ -27,6 +27,7 @@ use tokio::time::timeout;
 
 use crate::carry::{Established, carry};
 use crate::config::KeepSource;
+use crate::dial::Dialled;
 use crate::live::{Connection, Direction, Entry};
 use crate::pod::{Pod, Server};
 use crate::relay::Sides;
@@ -184,8 +185,11 @@ async fn begin(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) -> Option<E
         reached = reach(&pod, &entry, &delivery, &mut report) => reached,
         () = incoming.abandoned() => Err(Failure::new(Outcome::ClientGone, "the peer gave the request up")),
     };
-    let mut socket = match reached {
-        Ok(socket) => socket,
+    let Dialled {
+        mut socket,
+        descriptor,
+    } = match reached {
+        Ok(dialled) => dialled,
         Err(failure) => {
             if failure.outcome != Outcome::ClientGone {
                 peer.answered();
@@ -209,6 +213,7 @@ async fn begin(pod: Rc<Pod>, peer: Rc<Peer>, mut incoming: Incoming) -> Option<E
             entry,
             active: None,
             admitted: Some(admitted),
+            descriptor: Some(descriptor),
         }),
         Err(failure) => {
             report.refuse(&failure);
@@ -273,13 +278,13 @@ async fn reach(
     entry: &Entry,
     delivery: &Delivery,
     report: &mut Report,
-) -> Result<TcpStream, Failure> {
+) -> Result<Dialled, Failure> {
     authorize(pod, entry, report)?;
     let address = delivery.dial(pod.worker.shared.config.traffic.localhost_app_tunnel);
     entry.actual.set(Some(address));
-    let socket = application(pod, entry, address).await?;
+    let dialled = application(pod, entry, address).await?;
     report.passed(Phase::TcpConnected);
-    Ok(socket)
+    Ok(dialled)
 }
 
 /// Decides whether the pod's policies of this moment allow the connection.
@@ -320,14 +325,14 @@ pub(crate) async fn application(
     pod: &Pod,
     entry: &Connection,
     address: SocketAddr,
-) -> Result<TcpStream, Failure> {
+) -> Result<Dialled, Failure> {
     let started = Instant::now();
-    let socket = dial_application(pod, entry, address).await?;
+    let dialled = dial_application(pod, entry, address).await?;
     pod.worker.shared.metrics.connect[AtDestination].observe(started.elapsed());
-    Ok(socket)
+    Ok(dialled)
 }
 
-async fn dial_application(pod: &Pod, entry: &Connection, address: SocketAddr) -> Result<TcpStream, Failure> {
+async fn dial_application(pod: &Pod, entry: &Connection, address: SocketAddr) -> Result<Dialled, Failure> {
     let client = entry.source_ip();
     let keep = pod.worker.shared.config.sockets.keep_source;
     // On loopback, and to itself, a pod would drop packets from an address that is not its own.

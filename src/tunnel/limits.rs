@@ -24,9 +24,6 @@ use tokio::time::timeout;
 use crate::config::Limits;
 use crate::worker::Shared;
 
-/// A connection takes two descriptors at most, one for each side. Most take one, because their other side is a stream, and
-/// that leaves enough for what pods and tunnels take beside; where it does not, a connection is refused by its descriptor.
-const DESCRIPTORS: u64 = 2;
 /// How long a handshake has its turn: far longer than an honest one takes, and a peer that stops in the middle keeps no
 /// other waiting for longer. It may then go on without a turn, up to its deadline.
 const TURN: Duration = Duration::from_secs(1);
@@ -39,25 +36,28 @@ const LINES_PERIOD: Duration = Duration::from_secs(10);
 /// What the node has.
 #[derive(Debug)]
 pub struct Node {
-    connections: Arc<Whole>,
+    /// Those that are not the process's own.
+    descriptors: Arc<Whole>,
     inbound_handshakes: Arc<Whole>,
     outbound_handshakes: Arc<Whole>,
     buffered: Arc<Whole>,
-    /// How many descriptors connections may have; the rest is for the process itself.
-    descriptors: u64,
 }
 
 impl Node {
-    /// A node with these limits, whose process may open so many files for connections.
+    /// A node with these limits, whose process may have so many descriptors for pods and their connections.
     pub fn new(limits: &Limits, descriptors: u64) -> Self {
         let handshakes = || Whole::new(limits.handshakes_per_node.into());
         Self {
-            connections: Whole::new(descriptors / DESCRIPTORS),
+            descriptors: Whole::new(descriptors),
             inbound_handshakes: handshakes(),
             outbound_handshakes: handshakes(),
             buffered: Whole::new(limits.buffered_bytes_per_node.into()),
-            descriptors,
         }
+    }
+
+    /// The process itself has so many descriptors open by now, beside those that are kept for it.
+    pub fn started(&self, open: u64) {
+        self.descriptors.occupy(open);
     }
 }
 
@@ -65,17 +65,24 @@ impl Node {
 #[derive(Debug)]
 pub struct Shares {
     connections: Arc<Share>,
+    descriptors: Arc<Share>,
     inbound_handshakes: Arc<Share>,
     outbound_handshakes: Arc<Share>,
     buffered: Arc<Share>,
+    /// Counts the descriptor of its network namespace.
+    _network: Option<Taken>,
 }
 
 impl Shares {
     /// Nothing yet.
     pub fn new(node: &Node, limits: &Limits) -> Arc<Self> {
         let handshakes = |whole| Share::new(whole, limits.handshakes_per_pod.into());
+        let descriptors = Share::new(&node.descriptors, u64::MAX);
         Arc::new(Self {
-            connections: Share::new(&node.connections, limits.connections_per_pod.into()),
+            // What a node can have of them is told by what they take.
+            connections: Share::new(&Whole::new(u64::MAX), limits.connections_per_pod.into()),
+            _network: descriptors.take_one().ok(),
+            descriptors,
             inbound_handshakes: handshakes(&node.inbound_handshakes),
             outbound_handshakes: handshakes(&node.outbound_handshakes),
             buffered: Share::new(&node.buffered, limits.buffered_bytes_per_pod.into()),
@@ -87,7 +94,6 @@ impl Shares {
 pub struct Admission {
     shares: Arc<Shares>,
     metrics: Arc<Metrics>,
-    descriptors: u64,
     tunnels: Rc<RefCell<HashMap<IpAddr, u32>>>,
     tunnels_per_peer: u32,
     inbound_turns: Turns,
@@ -128,7 +134,6 @@ impl Admission {
             ledger: Ledger::new(shares.buffered.clone(), given_up),
             shares,
             metrics,
-            descriptors: shared.node.descriptors,
             tunnels: Rc::default(),
             tunnels_per_peer: limits.tunnels_per_peer,
             inbound_turns: turns(),
@@ -140,34 +145,52 @@ impl Admission {
         }
     }
 
-    /// Lets a connection in, for as long as the result lives.
+    /// Lets in what a listener accepted, for as long as the result lives.
     ///
     /// # Errors
-    /// [`Outcome::Overloaded`]: the pod has too many, or the node.
-    pub fn connection(&self) -> Result<Taken, Failure> {
-        self.shares.connections.take_one().map_err(|spent| match spent {
-            Spent::Pod(most) => self.reached(
-                Limit::ConnectionsPerPod,
-                format!("the pod has {most} connections (ADIT_CONNECTIONS_PER_POD)"),
-            ),
-            Spent::Node(most) | Spent::Connection(most) => self.reached(
-                Limit::ConnectionsPerNode,
-                format!(
-                    "of the {most} connections that the limit of open files allows on this node, the pod has its share"
-                ),
-            ),
+    /// Those of [`Admission::connection`] and [`Admission::descriptor`].
+    pub fn accepted(&self, socket: &impl AsFd) -> Result<Accepted, Failure> {
+        Ok(Accepted {
+            _descriptor: self.descriptor(socket)?,
+            _connection: self.connection()?,
         })
     }
 
-    /// Looks whether a new socket took a descriptor that connections may not have.
+    /// Lets a connection in, for as long as the result lives.
     ///
     /// # Errors
-    /// [`Outcome::Overloaded`]: it did, so close it.
-    pub fn descriptor(&self, socket: &impl AsFd) -> Result<(), Failure> {
-        if rlimit::is_among_the_first(self.descriptors, socket) {
-            return Ok(());
+    /// [`Outcome::Overloaded`]: the pod has too many.
+    pub fn connection(&self) -> Result<Taken, Failure> {
+        let share = &self.shares.connections;
+        share.take_one().map_err(|_| {
+            let most = share.limit();
+            let detail = format!("the pod has {most} connections (ADIT_CONNECTIONS_PER_POD)");
+            self.reached(Limit::ConnectionsPerPod, detail)
+        })
+    }
+
+    /// Counts a new socket of the pod, for as long as it lives.
+    ///
+    /// # Errors
+    /// [`Outcome::Overloaded`]: the pod has its share of the descriptors, or this one is of those that the process keeps
+    /// for itself. So close it.
+    pub fn descriptor(&self, socket: &impl AsFd) -> Result<Taken, Failure> {
+        let share = &self.shares.descriptors;
+        if !rlimit::is_among_the_first(share.whole().limit(), socket) {
+            return Err(self.out_of_descriptors());
         }
-        Err(self.out_of_descriptors())
+        share.take_one().map_err(|_| {
+            let most = share.whole().limit();
+            let detail = format!(
+                "of the {most} sockets that the limit of open files allows on this node, the pod has its share"
+            );
+            self.reached(Limit::ConnectionsPerNode, detail)
+        })
+    }
+
+    /// Counts a listener, for as long as it lives: the pod has it also where that leaves nothing for connections.
+    pub fn listener(&self) -> Option<Taken> {
+        self.shares.descriptors.take_one().ok()
     }
 
     /// There is no descriptor for a connection.
@@ -250,6 +273,12 @@ impl Admission {
         lines.untold += 1;
         None
     }
+}
+
+/// What a listener accepted and is counted.
+pub struct Accepted {
+    _descriptor: Taken,
+    _connection: Taken,
 }
 
 /// A peer's HBONE connection that is counted.

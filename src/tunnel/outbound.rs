@@ -22,7 +22,7 @@ use http::{HeaderValue, Method, Request, Uri};
 use tokio::net::TcpStream;
 
 use crate::carry::Established;
-use crate::dial;
+use crate::dial::{self, Dialled};
 use crate::live::{Connection, Direction, Entry};
 use crate::pod::Pod;
 use crate::relay::Sides;
@@ -62,16 +62,26 @@ pub(crate) async fn begin(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) -
             report.refuse(&failure);
             None
         }
-        Ok(server) => Some(Established {
-            opened: report.open(entry.connection()),
-            sides: match server.side {
-                Side::Tcp(server) => Sides::sockets(socket, server, &pod.admission.ledger),
-                Side::Tunnel(stream) => Sides::outbound(socket, stream),
-            },
-            entry,
-            active: server.active,
-            admitted: None,
-        }),
+        Ok(server) => {
+            let (sides, descriptor) = match server.side {
+                Side::Tcp(Dialled {
+                    socket: server,
+                    descriptor,
+                }) => (
+                    Sides::sockets(socket, server, &pod.admission.ledger),
+                    Some(descriptor),
+                ),
+                Side::Tunnel(stream) => (Sides::outbound(socket, stream), None),
+            };
+            Some(Established {
+                opened: report.open(entry.connection()),
+                sides,
+                entry,
+                active: server.active,
+                admitted: None,
+                descriptor,
+            })
+        }
     }
 }
 
@@ -82,7 +92,7 @@ struct Server {
 }
 
 enum Side {
-    Tcp(TcpStream),
+    Tcp(Dialled),
     Tunnel(adit_hbone::Stream),
 }
 
@@ -107,10 +117,10 @@ async fn establish(
             }
             Route::Passthrough { address, .. } => {
                 entry.actual.set(Some(address));
-                let socket = dial::tcp(pod, Source::Any, address).await?;
+                let dialled = dial::tcp(pod, Source::Any, address).await?;
                 report.passed(Phase::TcpConnected);
                 return Ok(Server {
-                    side: Side::Tcp(socket),
+                    side: Side::Tcp(dialled),
                     active: None,
                 });
             }

@@ -11,6 +11,7 @@ use adit_telemetry::spans::Phase;
 use tokio::net::TcpStream;
 
 use crate::carry::Established;
+use crate::dial::Dialled;
 use crate::inbound::{application, authorize};
 use crate::live::{Connection, Direction};
 use crate::pod::Pod;
@@ -42,9 +43,9 @@ pub(crate) async fn begin(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) -
     entry.actual.set(Some(delivery.address));
     let reached = async {
         authorize(&pod, &entry, &mut report)?;
-        let socket = application(&pod, &entry, delivery.address).await?;
+        let dialled = application(&pod, &entry, delivery.address).await?;
         report.passed(Phase::TcpConnected);
-        Ok(socket)
+        Ok(dialled)
     };
     let reached = tokio::select! {
         biased;
@@ -54,12 +55,16 @@ pub(crate) async fn begin(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) -
     };
     match reached {
         Err(failure) => refuse(&socket, report, &failure),
-        Ok(server) => Some(Established {
+        Ok(Dialled {
+            socket: server,
+            descriptor,
+        }) => Some(Established {
             opened: report.open(entry.connection()),
             sides: Sides::sockets(socket, server, &pod.admission.ledger),
             entry,
             active: None,
             admitted: None,
+            descriptor: Some(descriptor),
         }),
     }
 }

@@ -142,8 +142,10 @@ impl Pod {
         drop(pod.local());
         for (direction, listener) in sockets.0 {
             let accepting = pod.accepting();
+            let descriptor = pod.admission.listener();
             tokio::task::spawn_local(async move {
                 accepting.0.listen(direction, listener).await;
+                drop(descriptor);
             });
         }
         worker.pods.borrow_mut().insert(id, pod.clone());
@@ -153,11 +155,7 @@ impl Pod {
     async fn listen(self: &Rc<Self>, direction: Direction, listener: TcpListener) {
         accept::run(&listener, self, direction, |socket, client| {
             let pod = self.clone();
-            let admitted = pod
-                .admission
-                .descriptor(&socket)
-                .and_then(|()| pod.admission.connection());
-            let admitted = match admitted {
+            let admitted = match pod.admission.accepted(&socket) {
                 Ok(admitted) => admitted,
                 Err(failure) => return accept::turn_away(&pod, direction, &socket, client, &failure),
             };

@@ -109,6 +109,8 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
         tokio::spawn(exporter.run(draining.clone()));
     }
     drop(draining);
+    let open = rlimit::count_open().context("cannot count the open files in /proc/self/fd")?;
+    shared.node.started(open);
 
     tokio::spawn(source.run());
     tokio::spawn(admin::follow(shared.clone(), changes, status, complete));
