@@ -102,8 +102,13 @@ impl Ground {
     ) -> anyhow::Result<u32> {
         let process = Process::start(name, namespace, program, arguments, environment)?;
         let id = process.id();
-        self.processes.push(process);
+        self.run(process);
         Ok(id)
+    }
+
+    /// Lets a program run until the end of the run.
+    pub fn run(&mut self, process: Process) {
+        self.processes.push(process);
     }
 
     /// Keeps something until the end of the run.

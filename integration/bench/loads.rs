@@ -13,6 +13,7 @@ mod connections;
 mod handshakes;
 pub mod hold;
 mod memory;
+mod pods;
 mod requests;
 mod throughput;
 
@@ -40,6 +41,8 @@ pub enum Load {
     Idle,
     /// 200 connections that do nothing any more.
     Busy,
+    /// A tunnel that has no pods, and then 110 that do nothing.
+    Pods,
 }
 
 impl fmt::Display for Load {
@@ -61,18 +64,20 @@ impl Load {
             Self::Slow => "slow",
             Self::Idle => "idle",
             Self::Busy => "busy",
+            Self::Pods => "pods",
         }
     }
 
     /// Whether it tells about memory.
     pub fn is_memory(self) -> bool {
-        matches!(self, Self::Idle | Self::Busy)
+        matches!(self, Self::Idle | Self::Busy | Self::Pods)
     }
 
     /// Whether there is anything to be learned from it about this system.
     pub fn applies_to(self, system: &System) -> bool {
         match self {
             Self::Idle | Self::Busy => !system.processes().0.is_empty(),
+            Self::Pods => system.program.is_some(),
             Self::Handshake => system.handshake.is_some(),
             _ => true,
         }
@@ -82,7 +87,7 @@ impl Load {
     ///
     /// # Errors
     /// A load generator fails, or anything that it sent did.
-    pub fn run(self, ground: &Ground, system: &System, seconds: f64) -> anyhow::Result<Sample> {
+    pub fn run(self, ground: &mut Ground, system: &System, seconds: f64) -> anyhow::Result<Sample> {
         let time = Duration::from_secs_f64(seconds);
         match self {
             Self::Tput1 => throughput::run(ground, system, time, 1),
@@ -94,6 +99,7 @@ impl Load {
             Self::Slow => requests::beside_a_slow_reader(ground, system, time),
             Self::Idle => memory::idle(ground, system),
             Self::Busy => memory::after_bulk(ground, system),
+            Self::Pods => pods::run(ground, system),
         }
     }
 }

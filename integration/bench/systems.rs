@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use rustls::ClientConfig;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cost::Processes;
@@ -10,7 +11,7 @@ use crate::ground::{Ground, Pods};
 
 mod direct;
 mod nginx;
-mod tunnels;
+pub mod tunnels;
 mod ztunnel;
 
 /// Which system.
@@ -38,6 +39,8 @@ pub struct System {
     pub near: Processes,
     /// What serves the server; the same as `near` where one process serves both.
     pub far: Processes,
+    /// Our program, of which more can be started.
+    pub program: Option<PathBuf>,
     /// How to make a tunnel to the server's end without sending anything through it.
     pub handshake: Option<Handshake>,
 }

@@ -15,7 +15,7 @@ const IDLE: usize = 4000;
 /// Connections that have carried 12 MB.
 const BUSY: usize = 200;
 /// Until an allocator has given back what it wants to: ours waits for five seconds.
-const SETTLE: Duration = Duration::from_secs(8);
+pub const SETTLE: Duration = Duration::from_secs(8);
 
 pub fn idle(ground: &Ground, system: &System) -> anyhow::Result<Sample> {
     held(ground, system, IDLE, hold::idle)

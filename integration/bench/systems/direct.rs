@@ -10,6 +10,7 @@ pub fn start(ground: &mut Ground) -> anyhow::Result<System> {
         pods: ground.add_pods("direct")?,
         near: Processes::default(),
         far: Processes::default(),
+        program: None,
         handshake: None,
     })
 }

@@ -84,6 +84,7 @@ pub fn start(ground: &mut Ground) -> anyhow::Result<System> {
         name: "nginx",
         near: workers(near)?,
         far: workers(far)?,
+        program: None,
         handshake: Some(Handshake {
             address,
             config: pki.client()?,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use adit::lab::world::Process;
 use adit::lab::{host, http, observe};
 use adit_integration::harness::agents::Agent;
 use adit_integration::harness::credentials::{Ca, spiffe};
@@ -29,6 +30,7 @@ pub fn start(ground: &mut Ground, name: &'static str, program: &Path) -> anyhow:
         name,
         near,
         far,
+        program: Some(program.to_owned()),
         handshake: Some(Handshake {
             address: ground.address(&pods.server, HBONE_PORT)?,
             config: ca.peer(&spiffe(&pods.client))?.client_config(&expected),
@@ -46,9 +48,29 @@ fn tunnel(
     pods: &Pods,
 ) -> anyhow::Result<Processes> {
     let name = format!("{system}-tunnel-{}", node + 1);
+    let (process, agent) = launch(ground, &name, program, node)?;
+    for pod in [&pods.client, &pods.server] {
+        let pod = ground.bed.world.pod(pod)?;
+        if pod.spec.node == node {
+            agent.enrol(pod).with_context(|| process.last_words())?;
+        }
+    }
+    ground.keep(agent);
+    let id = process.id();
+    ground.run(process);
+    Ok(Processes(vec![id]))
+}
+
+/// Starts a node's tunnel and an agent for it, which knows no pod yet.
+pub fn launch(
+    ground: &mut Ground,
+    name: &str,
+    program: &Path,
+    node: usize,
+) -> anyhow::Result<(Process, Agent)> {
     let socket = host::path(&format!("{name}.sock"));
     let agent = Agent::listen(&socket)?;
-    let (namespace, address) = ground.bed.place(&name, node)?;
+    let (namespace, address) = ground.bed.place(name, node)?;
     let mut environment = ground.bed.settings(node)?;
     // The default, like everything else.
     environment.remove("LOG_FORMAT");
@@ -60,20 +82,13 @@ fn tunnel(
         environment.insert(name.to_owned(), value.to_owned());
     }
     let environment: Vec<_> = environment.into_iter().collect();
-    let id = ground.start(&name, &namespace, program, &[], &environment)?;
+    let process = Process::start(name, &namespace, program, &[], &environment)?;
     let readiness = SocketAddr::new(address, READINESS_PORT);
     observe::eventually(format_args!("readiness of {name}"), || {
         let answer = http::request(&namespace, readiness, "GET", "/healthz/ready");
         Ok(answer.is_ok_and(|answer| answer.status == 200).then_some(()))
     })
-    .with_context(|| ground.last_words(&name))?;
+    .with_context(|| process.last_words())?;
     agent.wait_snapshots(1)?;
-    for pod in [&pods.client, &pods.server] {
-        let pod = ground.bed.world.pod(pod)?;
-        if pod.spec.node == node {
-            agent.enrol(pod).with_context(|| ground.last_words(&name))?;
-        }
-    }
-    ground.keep(agent);
-    Ok(Processes(vec![id]))
+    Ok((process, agent))
 }

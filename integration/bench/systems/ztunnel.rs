@@ -39,6 +39,7 @@ pub fn start(ground: &mut Ground, folder: &Path) -> anyhow::Result<System> {
         pods,
         near,
         far,
+        program: None,
         handshake: None,
     })
 }
