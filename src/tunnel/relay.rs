@@ -14,13 +14,16 @@ mod tcp;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use adit_hbone::Stream;
 use adit_hbone::share::Ledger;
 use adit_mesh::Outcome;
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use crate::live::Cut;
@@ -157,6 +160,26 @@ impl<P: FnMut(u64, u64)> Future for Relay<'_, P> {
             Err(ended) => ended,
         })
     }
+}
+
+/// Writes `pending` until all of it is taken, and tells of each part. Then nothing is held: what is left of a slice that
+/// was used up would keep its whole buffer for as long as nothing follows.
+fn poll_write_all(
+    socket: &mut TcpStream,
+    cx: &mut Context<'_>,
+    pending: &mut Bytes,
+    mut taken: impl FnMut(usize),
+) -> Poll<io::Result<()>> {
+    if pending.is_empty() {
+        return Poll::Ready(Ok(()));
+    }
+    while !pending.is_empty() {
+        let n = ready!(Pin::new(&mut *socket).poll_write(cx, pending))?;
+        pending.advance(n);
+        taken(n);
+    }
+    *pending = Bytes::new();
+    Poll::Ready(Ok(()))
 }
 
 #[cfg(test)]

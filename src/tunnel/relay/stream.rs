@@ -6,13 +6,13 @@ use std::task::{Context, Poll, ready};
 use adit_hbone::{Failure, Stream};
 use adit_mesh::Outcome;
 use adit_net::socket;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use h2::Reason;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::departure::Departure;
-use super::{CHUNK, Ended, SMALL, TURN, slab};
+use super::{CHUNK, Ended, SMALL, TURN, poll_write_all, slab};
 
 /// A socket and a stream, and what is under way between them.
 pub(crate) struct Tunnelled {
@@ -167,14 +167,12 @@ impl Tunnelled {
 
     fn poll_to_socket(&mut self, cx: &mut Context<'_>, received: &mut u64) -> Poll<Result<(), Failed>> {
         loop {
-            while !self.pending.is_empty() {
-                let n = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.pending))
-                    .map_err(Failed::Socket)?;
-                self.pending.advance(n);
+            let taken = |n| {
                 // Only now: the window that the peer sees is what the application has taken.
                 self.stream.taken(n);
                 *received += n as u64;
-            }
+            };
+            ready!(poll_write_all(&mut self.socket, cx, &mut self.pending, taken)).map_err(Failed::Socket)?;
             match self.received {
                 Receiving::Closed => return Poll::Ready(Ok(())),
                 Receiving::Ending => {

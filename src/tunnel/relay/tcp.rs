@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use adit_hbone::share::Ledger;
 use adit_net::socket;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::departure::Departure;
-use super::{CHUNK, Ended, SMALL, TURN, slab};
+use super::{CHUNK, Ended, SMALL, TURN, poll_write_all, slab};
 
 /// Two sockets and what is under way between them.
 pub(crate) struct Sockets {
@@ -146,11 +146,8 @@ impl Direction {
         (moved, chunk): (&mut u64, usize),
     ) -> Poll<Result<(), Failed>> {
         loop {
-            while !self.pending.is_empty() {
-                let n = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending)).map_err(Failed::Writing)?;
-                self.pending.advance(n);
-                *moved += n as u64;
-            }
+            let taken = |n| *moved += n as u64;
+            ready!(poll_write_all(to, cx, &mut self.pending, taken)).map_err(Failed::Writing)?;
             match self.state {
                 State::Closed => return Poll::Ready(Ok(())),
                 State::Ending => {

@@ -1,9 +1,12 @@
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use adit_hbone::Failure;
 use adit_mesh::Outcome;
 use adit_net::socket::reset;
-use futures_util::future::join4;
+use futures_util::future::{join4, poll_fn};
 
 use super::*;
 use support::{Path, Relaying, fill, in_worker, is_reset, path, pattern, receive, send, sockets};
@@ -226,5 +229,36 @@ fn a_client_that_resets_behind_a_stalled_socket_is_noticed() {
         assert_eq!(ended.outcome, Outcome::Reset);
         assert!(ended.detail.expect("what happened").starts_with("client: "));
         assert!(is_reset(&mut server).await);
+    });
+}
+
+/// A buffer that says when it is given back.
+struct Lent(Vec<u8>, Arc<AtomicBool>);
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn what_is_written_keeps_no_buffer() {
+    in_worker(async {
+        let (mut socket, mut peer) = sockets().await;
+        let given_back = Arc::new(AtomicBool::new(false));
+        let mut pending = Bytes::from_owner(Lent(vec![7; 1000], given_back.clone()));
+        let mut taken = 0;
+        poll_fn(|cx| poll_write_all(&mut socket, cx, &mut pending, |n| taken += n))
+            .await
+            .expect("an open socket");
+        assert_eq!((taken, given_back.load(Ordering::Relaxed)), (1000, true));
+        drop(socket);
+        assert_eq!(receive(&mut peer).await, vec![7; 1000]);
     });
 }
