@@ -9,6 +9,7 @@
 
 pub mod capture;
 pub mod constants;
+pub mod cores;
 pub mod link;
 pub mod listeners;
 pub mod memory;

@@ -5,8 +5,9 @@
 //! only while another worker is at most half busy, the pod that makes most of the work is started there as well. The
 //! gap between the two thresholds, and the time that a state must last, keep pods from moving to and fro.
 //!
-//! Busy is who computes, not who waits to: where the node's cores are taken, another thread adds task switches and a
-//! second tunnel, and no bytes (measured: half as much CPU again per request with two cores and four busy processes).
+//! Busy is who computes, not who waits to. And where the node's cores are taken, another thread adds task switches and a
+//! second tunnel, and no bytes: with two cores and four busy processes a request costs up to two and a half times the CPU.
+//! So another worker joins only while a core has nothing to do.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub const PERIOD: Duration = Duration::from_secs(1);
 const SATURATED: f64 = 0.9;
 /// Share of the time up to which a worker has room for a pod that fills another.
 const ROOM: f64 = 0.5;
+/// Idle cores for a worker to join: one that it has for itself most of the time.
+const FREE_CORES: f64 = 0.75;
 /// Share of the time below which all workers of a pod together could be one again.
 const IDLE: f64 = 0.3;
 /// How many periods in a row a worker must be saturated: a burst of a second is not worth a listener.
@@ -80,8 +83,14 @@ impl Watch {
     }
 
     /// Takes the loads of all workers after another `period`; at most one thing is changed at a time, so that its
-    /// effect is seen before the next.
-    pub fn next(&mut self, period: Duration, loads: &[Load]) -> Option<Move> {
+    /// effect is seen before the next. `idle_cores`, asked only where a worker is saturated, tells how many cores had
+    /// nothing to do since it was asked last, if that was in the period before.
+    pub fn next(
+        &mut self,
+        period: Duration,
+        loads: &[Load],
+        idle_cores: impl FnOnce() -> Option<f64>,
+    ) -> Option<Move> {
         let shares: Vec<f64> = self
             .workers
             .iter()
@@ -110,7 +119,11 @@ impl Watch {
             .retain(|(pod, worker)| loads[*worker].activity.iter().any(|(uid, _)| uid == pod));
         let all_idle = shares.iter().sum::<f64>() < IDLE;
         self.idle_periods = if all_idle { self.idle_periods + 1 } else { 0 };
-        self.relieve(&shares, &growth, loads).or_else(|| self.withdraw())
+        let saturated = self.workers.iter().any(|worker| worker.saturated_periods > 0);
+        let free = saturated && idle_cores().is_some_and(|idle| idle >= FREE_CORES);
+        free.then(|| self.relieve(&shares, &growth, loads))
+            .flatten()
+            .or_else(|| self.withdraw())
     }
 
     fn relieve(&mut self, shares: &[f64], growth: &[HashMap<&Text, u64>], loads: &[Load]) -> Option<Move> {
@@ -166,6 +179,7 @@ mod tests {
 
     /// Workers that are busy for a share of each period, and pods that make work in it.
     struct Bench {
+        idle_cores: Option<f64>,
         watch: Watch,
         loads: Vec<Load>,
     }
@@ -177,6 +191,7 @@ mod tests {
                 activity: pods.iter().map(|pod| (Text::from(*pod), 0)).collect(),
             };
             Self {
+                idle_cores: Some(1.0),
                 watch: Watch::new(pods.len()),
                 loads: pods.iter().map(load).collect(),
             }
@@ -192,7 +207,7 @@ mod tests {
                         .map_or(0, |(_, work)| *work);
                 }
             }
-            let moved = self.watch.next(PERIOD, &self.loads);
+            let moved = self.watch.next(PERIOD, &self.loads, || self.idle_cores);
             match &moved {
                 Some(Move::Join { pod, worker }) => self.loads[*worker].activity.push((pod.clone(), 0)),
                 Some(Move::Leave { pod, worker }) => {
@@ -228,6 +243,19 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(bench.period(&[1.0, 0.8], &[("a", 5), ("b", 5)]), None);
         }
+    }
+
+    #[test]
+    fn nobody_joins_where_no_core_is_free() {
+        let mut bench = Bench::new(&[&["a"], &[]]);
+        for idle_cores in [Some(0.5), None] {
+            bench.idle_cores = idle_cores;
+            for _ in 0..10 {
+                assert_eq!(bench.period(&[1.0, 0.0], &[("a", 5)]), None, "{idle_cores:?}");
+            }
+        }
+        bench.idle_cores = Some(0.8);
+        assert!(bench.period(&[1.0, 0.0], &[("a", 5)]).is_some());
     }
 
     #[test]

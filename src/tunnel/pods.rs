@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use adit_mesh::{Outcome, Text};
 use adit_net::Namespace;
+use adit_net::cores::Cores;
 use adit_telemetry::runtime::threads::{WorkerHandle, Workers};
 use adit_telemetry::server::readiness::Readiness;
 use futures_util::future::join_all;
@@ -111,6 +112,7 @@ impl PodManager {
             return;
         }
         let mut watch = Watch::new(workers.len());
+        let mut cores = Cores::default();
         let mut period = interval(PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Instant::now();
@@ -123,7 +125,13 @@ impl PodManager {
             let now = Instant::now();
             // A saturated worker answers late, so the time that has passed is measured.
             let passed = now.duration_since(std::mem::replace(&mut last, now));
-            match watch.next(passed.max(PERIOD), &loads) {
+            let idle_cores = || {
+                let idle = cores.idle();
+                idle.inspect_err(|error| tracing::debug!(%error, "cannot tell whether a core is free"))
+                    .ok()
+                    .flatten()
+            };
+            match watch.next(passed.max(PERIOD), &loads, idle_cores) {
                 Some(Move::Join { pod, worker }) => self.join(&pod, &workers[worker]).await,
                 Some(Move::Leave { pod, worker }) => self.leave(&pod, &workers[worker]),
                 None => {}
