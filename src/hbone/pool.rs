@@ -217,7 +217,8 @@ impl Pool {
         }
     }
 
-    /// The least used connection that serves the need.
+    /// The most used connection that serves the need: messages of many streams share records and system calls, and the
+    /// other connections become idle and go. Where streams wait, or none has room, the least used one.
     fn pick(&self, key: &Key, need: Need) -> Option<Rc<Connection>> {
         let mut peers = self.0.peers.borrow_mut();
         let peer = peers.get_mut(key)?;
@@ -234,7 +235,11 @@ impl Pool {
             .connections
             .iter_mut()
             .filter(|held| usable(&held.connection))
-            .min_by_key(|held| (held.connection.is_saturated(), held.connection.streams()))?;
+            .min_by_key(|held| {
+                let (saturated, streams) = (held.connection.is_saturated(), held.connection.streams());
+                let spread = saturated || anything;
+                (saturated, if spread { streams } else { usize::MAX - streams })
+            })?;
         held.unused_since = None;
         Some(held.connection.clone())
     }

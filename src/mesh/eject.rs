@@ -136,9 +136,9 @@ impl Ejector {
         true
     }
 
-    /// The endpoint is gone.
-    pub fn forget(&mut self, uid: &str) {
-        self.troubled.remove(uid);
+    /// Forgets endpoints that are gone: they take no room from those that live.
+    pub fn retain(&mut self, lives: impl Fn(&str) -> bool) {
+        self.troubled.retain(|uid, _| lives(uid));
     }
 
     fn has_room(&self, now: Duration, service: &ServiceKey, members: usize) -> bool {

@@ -40,6 +40,7 @@ pub async fn run(worker: Rc<Worker>) {
                     return;
                 }
                 decided.policies(&worker);
+                worker.endpoints.forget_gone(&worker.shared.store.load());
             }
             changed = revocations.changed() => {
                 if changed.is_err() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use adit_hbone::Settings;
 use adit_hbone::meter::Meter;
 use adit_mesh::eject::Ejector;
-use adit_mesh::registry::Store;
+use adit_mesh::registry::{Registry, Store};
 use adit_mesh::route::Load;
 use adit_mesh::{Outcome, ServiceKey, Text};
 use adit_net::rlimit::Spare;
@@ -146,6 +146,13 @@ impl Endpoints {
     /// The endpoint took a connection.
     pub fn succeeded(&self, uid: &Text) {
         self.ejector.borrow_mut().succeeded(self.start.elapsed(), uid);
+    }
+
+    /// Forgets endpoints that are not part of the mesh any more.
+    pub fn forget_gone(&self, registry: &Registry) {
+        self.ejector
+            .borrow_mut()
+            .retain(|uid| registry.workload(uid).is_some());
     }
 
     /// The endpoint, one of `members` of the service, did not take a connection. Only what is its own fault counts.

@@ -113,7 +113,7 @@ fn one_that_had_no_room_is_ejected_when_there_is() {
     let mut ejector = Ejector::new(Settings::default());
     assert!(fail(&mut ejector, at(0), "a", 2));
     assert!(!fail(&mut ejector, at(0), "b", 2));
-    ejector.forget("a");
+    ejector.retain(|uid| uid != "a");
     assert!(ejector.failed(at(1), &"b".into(), &key("bank/ledger"), 2));
 }
 

@@ -106,6 +106,45 @@ fn streams_that_find_no_room_get_connections_beyond_those_for_speed() {
 }
 
 #[test]
+fn streams_gather_in_few_connections() {
+    run(async {
+        let ca = Ca::new();
+        let (web, ledger) = (ca.credentials("web"), ca.credentials("ledger"));
+        let server = Server::echo(&ledger, settings()).await;
+        let few = Settings {
+            streams_per_connection: 4,
+            ..settings()
+        };
+        let client = Client::new(server.address, &web, &ledger, few);
+        let mut held = Vec::new();
+        for _ in 0..12 {
+            held.push(client.open().await.expect("a stream"));
+        }
+        assert_eq!(client.pool.len(), 3);
+        // A crowd has left: one stream stays in the first connection, two in the second, one in the third.
+        held = held
+            .into_iter()
+            .enumerate()
+            .filter(|(index, _)| [0, 4, 5, 8].contains(index))
+            .map(|(_, one)| one)
+            .collect();
+        let streams = || {
+            let connections = client.pool.connections();
+            connections
+                .iter()
+                .map(|(_, one)| one.streams())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(streams(), [1, 2, 1]);
+        for _ in 0..4 {
+            held.push(client.open().await.expect("a stream"));
+        }
+        assert_eq!(streams(), [3, 4, 1]);
+        assert_eq!(client.dials.get(), 3);
+    });
+}
+
+#[test]
 fn the_peers_stream_limit_is_respected() {
     run(async {
         let ca = Ca::new();
