@@ -6,8 +6,7 @@
 //! gap between the two thresholds, and the time that a state must last, keep pods from moving to and fro.
 //!
 //! Busy is who computes, not who waits to. And where the node's cores are taken, another thread adds task switches and a
-//! second tunnel, and no bytes: with two cores and four busy processes a request costs up to two and a half times the CPU.
-//! So another worker joins only while a core has nothing to do.
+//! second tunnel, and no bytes. So another worker joins only while a core has nothing to do.
 
 use std::collections::HashMap;
 use std::time::Duration;
