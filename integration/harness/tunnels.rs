@@ -355,8 +355,24 @@ impl Tunnel {
     pub fn wait_end(&mut self) -> anyhow::Result<(ExitStatus, Duration)> {
         let started = Instant::now();
         let what = format!("the end of {}", self.name);
-        let status = observe::eventually(what, || Ok(self.child.try_wait()?))?;
+        let status = observe::eventually(what, || Ok(self.child.try_wait()?))
+            .with_context(|| format!("its threads:\n{}", self.threads()))?;
         Ok((status, started.elapsed()))
+    }
+
+    /// What each of its threads does, a line each: its name, its state, and where in the kernel it waits, as far as
+    /// the kernel tells.
+    pub fn threads(&self) -> String {
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.child.id()));
+        let threads = fs::read_dir(tasks).into_iter().flatten().flatten();
+        threads.fold(String::new(), |text, thread| {
+            let look = |file: &str| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
+            let status = look("status");
+            let state = status.lines().find(|line| line.starts_with("State:"));
+            let stack: Vec<_> = look("stack").lines().map(str::to_owned).collect();
+            let (name, state) = (look("comm"), state.unwrap_or_default());
+            text + &format!("{}: {state} {}\n", name.trim_end(), stack.join(" "))
+        })
     }
 
     /// Waits until it has ended by itself with this exit code, and returns what it said.

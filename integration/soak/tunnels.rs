@@ -122,7 +122,12 @@ impl Draining {
             return Ok(Ok(self.judge()?));
         }
         if self.told.elapsed() > DEADLINE + LAST_WORDS {
-            bail!("it does not end: {}", self.running.last_words());
+            let running = &self.running;
+            bail!(
+                "it does not end: {}\n{}",
+                running.last_words(),
+                running.tunnel.threads()
+            );
         }
         Ok(Err(self))
     }

@@ -150,10 +150,8 @@ pub fn quitquitquit_drains_too() -> anyhow::Result<()> {
     ensure!(asked.status == 200, "it answers {asked:?}");
     let (status, _) = tunnel.wait_end()?;
     ensure!(status.success(), "it ended with {status}");
-    tunnel.access(
-        observe::Mark::default(),
-        &[("outcome", "shutdown"), ("direction", "outbound")],
-    )?;
+    // At one of its ends: the other one, on another worker, may see the first cut before its own.
+    tunnel.access(observe::Mark::default(), &[("outcome", "shutdown")])?;
     drop(session);
     Ok(())
 }
