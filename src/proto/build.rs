@@ -2,8 +2,12 @@
 //! needs no `protoc`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo::rerun-if-changed=zds.proto");
-    let files = protox::compile(["zds.proto"], ["."])?;
-    prost_build::Config::new().compile_fds(files)?;
+    const FILES: [&str; 3] = ["authorization.proto", "workload.proto", "zds.proto"];
+    for file in FILES {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    let files = protox::compile(FILES, ["."])?;
+    // Maps in order, so that equal messages have equal bytes.
+    prost_build::Config::new().btree_map(["."]).compile_fds(files)?;
     Ok(())
 }

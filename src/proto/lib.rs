@@ -11,6 +11,27 @@ pub mod zds {
     include!(concat!(env!("OUT_DIR"), "/istio.workload.zds.rs"));
 }
 
+/// Workloads and services, package `istio.workload`.
+pub mod workload {
+    #![allow(missing_docs, reason = "generated; the documentation is in workload.proto")]
+    #![allow(
+        clippy::large_enum_variant,
+        reason = "generated; a message lives for one conversion"
+    )]
+
+    include!(concat!(env!("OUT_DIR"), "/istio.workload.rs"));
+}
+
+/// Authorization policies, package `istio.security`.
+pub mod security {
+    #![allow(
+        missing_docs,
+        reason = "generated; the documentation is in authorization.proto"
+    )]
+
+    include!(concat!(env!("OUT_DIR"), "/istio.security.rs"));
+}
+
 #[cfg(test)]
 mod tests {
     use prost::Message;

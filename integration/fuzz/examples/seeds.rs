@@ -1,9 +1,11 @@
 //! Makes the part of the corpus that is certificates and messages anew:
 //! `cargo run --example seeds`, in this folder. The keys are thrown away, so that nothing more can be signed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use adit_discovery::wire;
 use adit_mesh::Identity;
 use adit_zds::WorkloadInfo;
 use adit_zds::message;
@@ -32,6 +34,7 @@ fn main() {
     lists(&root, &stranger);
     requests();
     messages();
+    resources();
 }
 
 fn certificates(root: &Ca, intermediate: &Ca, stranger: &Ca) {
@@ -122,6 +125,37 @@ fn messages() {
         "failed",
         &message::answer(&Err("no such namespace".to_owned())),
     );
+}
+
+/// What the mesh files of the corpus hold, as it travels: the name, a newline, the resource.
+fn resources() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/mesh_file");
+    let files = fs::read_dir(folder).expect("a corpus of mesh files");
+    let mut all = BTreeMap::new();
+    for file in files {
+        let text = fs::read_to_string(file.expect("a file").path()).unwrap_or_default();
+        let Some((registry, _)) = adit_fuzz::registry(&text) else {
+            continue;
+        };
+        let workloads = registry
+            .workloads()
+            .map(|it| (it.uid.to_string(), wire::write_workload(it)));
+        let services = registry
+            .services()
+            .map(|it| (it.key.to_string(), wire::write_service(it)));
+        let policies = registry
+            .policies()
+            .map(|it| (it.key.to_string(), wire::write_policy(it)));
+        all.extend(workloads.chain(services).chain(policies));
+    }
+    for (name, resource) in all {
+        let seed = [name.as_bytes(), b"\n", &resource].concat();
+        let file: String = name
+            .chars()
+            .map(|c| if c.is_alphanumeric() { c } else { '-' })
+            .collect();
+        write("resource", &file, &seed);
+    }
 }
 
 fn ca(name: &str, above: Option<&Ca>) -> Ca {
