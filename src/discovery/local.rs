@@ -35,11 +35,11 @@
 mod convert;
 mod document;
 mod endpoints;
+mod error;
 mod events;
 mod parts;
 mod policy;
 mod service;
-mod status;
 mod watcher;
 mod workload;
 
@@ -52,8 +52,10 @@ use adit_mesh::{Interner, Registry, Store};
 use tokio::sync::watch;
 
 pub use convert::Mesh;
-pub use status::{LoadError, Rejected, Status};
+pub use error::LoadError;
 use watcher::Watcher;
+
+use crate::Status;
 
 /// Keeps a [`Store`] as a file describes it. Nothing else may write to that store: what is in it and not in the file
 /// is removed.
@@ -104,7 +106,7 @@ impl LocalSource {
             Err(error) => {
                 tracing::error!(%error, "configuration not applied; what was applied before stays");
                 self.status
-                    .send_modify(|status| status.error = Some(error.clone()));
+                    .send_modify(|status| status.error = Some(error.clone().into()));
                 Err(error)
             }
         }

@@ -7,10 +7,13 @@
 
 pub mod catalog;
 pub mod debounce;
+pub mod node;
+pub mod server;
 pub mod session;
 
 pub use catalog::{Catalog, Change, Resource};
 pub use debounce::Debounce;
+pub use server::{Clients, Server};
 pub use session::Session;
 
 /// The types of resources that a node's tunnel knows.

@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::document::{self, Invalid, Node, NotYaml};
 use super::endpoints::Endpoints;
 use super::parts::{Part, Parts};
-use super::status::Rejected;
 use super::{events, policy, service, workload};
+use crate::Rejected;
 
 /// What a document says.
 #[derive(Debug, Default)]

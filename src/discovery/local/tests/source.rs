@@ -122,7 +122,7 @@ fn a_broken_edit_is_reported_and_the_last_good_state_stays() {
         ),
         "{error:?}"
     );
-    assert_eq!(source.status().borrow().error, Some(error));
+    assert_eq!(source.status().borrow().error, Some(error.into()));
     assert!(Arc::ptr_eq(&before, &store.snapshot()));
     rewrite(&folder, SMALL);
     source.load().expect("is good again");
