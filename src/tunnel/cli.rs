@@ -88,11 +88,38 @@ pub struct NodeArgs {
 #[derive(clap::Args, Clone, PartialEq, Eq, Default, Debug)]
 #[command(next_help_heading = "Configuration and certificates")]
 pub struct SourceArgs {
-    /// YAML file with workloads, services and policies, in ztunnel's format; read again after each change. Required
+    /// Control plane that sends the mesh (delta xDS over TLS) [default: discoveryAddress of the ProxyConfig; in
+    /// Kubernetes else https://istiod.istio-system.svc:15012, where Istio's is]
+    #[arg(long, env = "XDS_ADDRESS", value_name = "URL", hide_env_values = true)]
+    pub xds_address: Option<String>,
+    /// Control plane that signs certificates (Istio's CA over TLS) [default: in Kubernetes
+    /// https://istiod.istio-system.svc:15012, where Istio's is]
+    #[arg(long, env = "CA_ADDRESS", value_name = "URL", hide_env_values = true)]
+    pub ca_address: Option<String>,
+    /// Roots of the certificate of XDS_ADDRESS: a file (PEM), read for every connection; the PEM text itself; or SYSTEM
+    /// for those of the operating system [default: ./var/run/secrets/istio/root-cert.pem]
+    #[arg(long, env = "XDS_ROOT_CA", value_name = "FILE", hide_env_values = true)]
+    pub xds_root_ca: Option<String>,
+    /// Roots of the certificate of CA_ADDRESS, given as those of XDS_ADDRESS
+    /// [default: ./var/run/secrets/istio/root-cert.pem]
+    #[arg(long, env = "CA_ROOT_CA", value_name = "FILE", hide_env_values = true)]
+    pub ca_root_ca: Option<String>,
+    /// A second name that the certificate of XDS_ADDRESS may have [default: none]
+    #[arg(long, env = "ALT_XDS_HOSTNAME", value_name = "NAME", hide_env_values = true)]
+    pub alt_xds_hostname: Option<String>,
+    /// A second name that the certificate of CA_ADDRESS may have [default: none]
+    #[arg(long, env = "ALT_CA_HOSTNAME", value_name = "NAME", hide_env_values = true)]
+    pub alt_ca_hostname: Option<String>,
+    /// Token of the tunnel's service account: a file, read for every request, or the token itself
+    /// [default: ./var/run/secrets/tokens/istio-token, where there is one]
+    #[arg(long, env = "AUTH_TOKEN", value_name = "FILE", hide_env_values = true)]
+    pub auth_token: Option<String>,
+    /// YAML file with workloads, services and policies, in ztunnel's format, in place of a control plane; read again
+    /// after each change [default: none]
     #[arg(long, env = "LOCAL_XDS_PATH", value_name = "FILE", hide_env_values = true)]
     pub local_xds_path: Option<String>,
-    /// Directory with a CA (root and key), created on first use and shared by the tunnels of a mesh on one machine.
-    /// Required
+    /// Directory with a CA (root and key) in place of a control plane's, created on first use and shared by the tunnels
+    /// of a mesh on one machine [default: none]
     #[arg(long, env = "ADIT_LOCAL_CA", value_name = "DIR", hide_env_values = true)]
     pub local_ca: Option<String>,
     /// How long certificates are valid; they are renewed at half of it [default: 24h]

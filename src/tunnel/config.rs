@@ -69,13 +69,14 @@ impl Config {
     pub fn new(args: Args, environment: &Environment) -> Result<Self, ConfigError> {
         unsupported::check_names(environment)?;
         let proxy = proxy_config::read(args.sources.proxy_config.as_deref(), environment)?;
-        let unsupported = unsupported::find(environment, &proxy)?;
+        let mut unsupported = unsupported::find(environment, &proxy)?;
+        unsupported.extend(sources::overruled(&args.sources));
         let node = Node::new(&args.node, &proxy, environment)?;
         Ok(Self {
             spans: spans::settings(&args.spans, &node)?,
+            mesh: MeshSource::new(&args.sources, &node, &proxy, environment)?,
+            certificates: Certificates::new(&args, &node, environment)?,
             node,
-            mesh: MeshSource::new(&args.sources)?,
-            certificates: Certificates::new(&args)?,
             agent_socket: sources::agent_socket(&args.sources)?,
             sockets: Sockets::new(&args.sockets)?,
             hbone: hbone::settings(&args.hbone)?,

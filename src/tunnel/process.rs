@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use adit_discovery::LocalSource;
+use adit_discovery::{LocalSource, RemoteAuthority, RemoteSource, Status};
 use adit_mesh::Text;
 use adit_mesh::registry::{LocalNode, Store};
 use adit_net::rlimit::{self, OpenFiles};
 use adit_net::{memory, namespace};
 use adit_pki::manager::ManagerOptions;
-use adit_pki::{CertificateManager, LocalCa, TlsOptions, TrustStore};
+use adit_pki::{CertificateManager, Issuer, LocalCa, TlsOptions, TrustStore};
 use adit_telemetry::access::AccessLog;
 use adit_telemetry::log::{Format, Log};
 use adit_telemetry::metrics::{Build, Metrics};
@@ -21,6 +21,7 @@ use adit_telemetry::runtime::{drain, panics, signals::Signals};
 use adit_telemetry::server::readiness::Readiness;
 use adit_telemetry::spans::{self, Exporter, Spans};
 use anyhow::Context;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::admin;
@@ -79,9 +80,8 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
         network: Text::from(config.node.network.as_str()),
         cluster: Text::from(config.node.cluster.as_str()),
     }));
-    let MeshSource::File(path) = &config.mesh;
-    let source = LocalSource::new(path.clone(), store.clone());
-    let (changes, status) = (source.changed(), source.status());
+    let source = Source::new(&config, &store);
+    let (name, changes, status) = (source.name(), source.changed(), source.status());
     let process = config.process.clone();
     let agent_socket = config.agent_socket.clone();
     let shared = Arc::new(Shared {
@@ -112,8 +112,8 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
     let open = rlimit::count_open().context("cannot count the open files in /proc/self/fd")?;
     shared.node.started(open);
 
-    tokio::spawn(source.run());
-    tokio::spawn(admin::follow(shared.clone(), changes, status, complete));
+    source.start();
+    tokio::spawn(admin::follow(shared.clone(), name, changes, status, complete));
     tokio::spawn(pods.clone().balance());
     tokio::spawn(release_code());
     let mut agent = pods.clone();
@@ -138,6 +138,54 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
     drain.start(Instant::now() + LAST_LINES);
     let _ = tokio::time::timeout(LAST_LINES, drain.finished()).await;
     Ok(())
+}
+
+/// Where the mesh comes from.
+enum Source {
+    File(LocalSource),
+    ControlPlane(Box<RemoteSource>),
+}
+
+impl Source {
+    fn new(config: &Config, store: &Arc<Store>) -> Self {
+        match &config.mesh {
+            MeshSource::File(path) => Self::File(LocalSource::new(path.clone(), store.clone())),
+            MeshSource::ControlPlane(control_plane) => Self::ControlPlane(Box::new(RemoteSource::new(
+                (**control_plane).clone(),
+                config.node.description(),
+                store.clone(),
+            ))),
+        }
+    }
+
+    /// Its name in metrics.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::File(_) => "local",
+            Self::ControlPlane(_) => "xds",
+        }
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        match self {
+            Self::File(source) => source.changed(),
+            Self::ControlPlane(source) => source.changed(),
+        }
+    }
+
+    fn status(&self) -> watch::Receiver<Status> {
+        match self {
+            Self::File(source) => source.status(),
+            Self::ControlPlane(source) => source.status(),
+        }
+    }
+
+    fn start(self) {
+        match self {
+            Self::File(source) => drop(tokio::spawn(source.run())),
+            Self::ControlPlane(source) => drop(tokio::spawn(source.run())),
+        }
+    }
 }
 
 /// Checks what can be checked at once; how many files may be open.
@@ -183,17 +231,25 @@ async fn spans(config: &Config, metrics: &Metrics) -> anyhow::Result<(Option<Spa
 
 fn certificates(config: &Config) -> anyhow::Result<CertificateManager> {
     let settings = &config.certificates;
-    let CertificateSource::LocalCa(directory) = &settings.source;
     let trust = TrustStore::open(&settings.trust_options())?;
     // Following ends with the process.
     std::mem::forget(trust.follow_files());
-    let issuer = LocalCa::open_or_create(directory, settings.ttl, SystemTime::now())?;
+    let issuer: Arc<dyn Issuer> = match &settings.source {
+        CertificateSource::LocalCa(directory) => Arc::new(LocalCa::open_or_create(
+            directory,
+            settings.ttl,
+            SystemTime::now(),
+        )?),
+        CertificateSource::ControlPlane(control_plane) => {
+            Arc::new(RemoteAuthority::new((**control_plane).clone(), settings.ttl))
+        }
+    };
     let tls = TlsOptions {
         compliance: settings.compliance,
         ..TlsOptions::default()
     };
     Ok(CertificateManager::new(
-        Arc::new(issuer),
+        issuer,
         &trust,
         ManagerOptions {
             tls,

@@ -145,6 +145,22 @@ fn text(metadata: Option<&Struct>, key: &str) -> Option<Text> {
     }
 }
 
+/// How a client describes itself; of two equal keys the later one counts, and an empty value says nothing.
+pub fn describe<'a>(
+    kind: ClientKind,
+    address: &str,
+    pod: &str,
+    namespace: &str,
+    facts: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Node {
+    let kind = kind.name();
+    Node {
+        id: format!("{kind}~{address}~{pod}.{namespace}~{namespace}.svc.cluster.local"),
+        cluster: String::new(),
+        metadata: Some(metadata(facts.into_iter().filter(|(_, value)| !value.is_empty()))),
+    }
+}
+
 /// Metadata as clients send it.
 pub fn metadata<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Struct {
     let value = |text: &str| Value {

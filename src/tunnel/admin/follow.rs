@@ -12,12 +12,12 @@ use crate::worker::Shared;
 
 /// How often series of pods that have gone are looked for: they stay for an hour, so a minute is soon enough.
 const PERIOD: Duration = Duration::from_secs(60);
-/// The name of the local file in metrics.
-const SOURCE: &str = "local";
 
-/// Runs for as long as the process. `complete` is released once the first complete configuration has arrived.
+/// Runs for as long as the process. `source` is the name of the source of configuration in metrics; `complete` is released
+/// once the first complete configuration has arrived.
 pub(crate) async fn follow(
     shared: Arc<Shared>,
+    source: &'static str,
     mut changes: watch::Receiver<u64>,
     mut status: watch::Receiver<Status>,
     complete: Blocker,
@@ -30,14 +30,14 @@ pub(crate) async fn follow(
                 if changed.is_err() {
                     return;
                 }
-                shared.metrics.configuration_applied(SOURCE, Instant::now());
+                shared.metrics.configuration_applied(source, Instant::now());
             }
             changed = status.changed() => {
                 if changed.is_err() {
                     return;
                 }
                 if status.borrow_and_update().error.is_some() {
-                    shared.metrics.configuration_error(SOURCE);
+                    shared.metrics.configuration_error(source);
                 }
             }
             _ = period.tick() => {

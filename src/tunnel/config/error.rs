@@ -72,6 +72,14 @@ pub enum ConfigError {
         /// What the system said.
         problem: String,
     },
+    /// A header for the control plane that is none.
+    #[error("{variable} is no header: {problem}")]
+    Header {
+        /// The variable.
+        variable: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A setting of ztunnel's that must not be ignored.
     #[error("{setting} is {value:?}, which is not supported and not safe to ignore: {reason}")]
     Refused {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use adit_discovery::xds::node::{ClientKind, describe};
 use adit_mesh::{Identity, Text, TrustDomain};
+use adit_proto::discovery;
 
 use super::environment::Environment;
 use super::error::ConfigError;
@@ -74,6 +76,34 @@ impl Node {
             istio_version: metadata.get("ISTIO_VERSION").cloned(),
             metadata,
         })
+    }
+}
+
+impl Node {
+    /// How the tunnel describes itself to a control plane, as stock ztunnel does.
+    pub fn description(&self) -> discovery::Node {
+        let (pod, namespace, service_account) = self.pod.as_ref().map_or(("", "", ""), |pod| {
+            let identity = &pod.identity;
+            (&*pod.name, &**identity.namespace(), &**identity.service_account())
+        });
+        // What ztunnel says where it does not know.
+        let address = self
+            .address
+            .map_or("1.1.1.1".to_owned(), |address| address.to_string());
+        let own = [
+            ("NAME", pod),
+            ("NAMESPACE", namespace),
+            ("SERVICE_ACCOUNT", service_account),
+            ("INSTANCE_IPS", &address),
+            ("NODE_NAME", self.name.as_deref().unwrap_or_default()),
+            ("CLUSTER_ID", &self.cluster),
+            ("NETWORK", &self.network),
+        ];
+        let given = self
+            .metadata
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()));
+        describe(ClientKind::Ztunnel, &address, pod, namespace, given.chain(own))
     }
 }
 

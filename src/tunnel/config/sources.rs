@@ -1,15 +1,23 @@
 //! Where configuration, certificates and pods come from.
 
+mod control_plane;
+
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use adit_discovery::ControlPlane;
 use adit_mesh::TrustDomain;
 use adit_pki::{Compliance, TrustOptions};
 
+use super::environment::Environment;
 use super::error::ConfigError;
+use super::node::Node;
+use super::proxy_config::ProxyConfig;
 use super::read;
+use super::unsupported::Unsupported;
 use crate::cli::{Args, SourceArgs};
+use control_plane::Which;
 
 /// Where istio-cni listens.
 const DEFAULT_AGENT_SOCKET: &str = "/var/run/ztunnel/ztunnel.sock";
@@ -20,21 +28,25 @@ const LONGEST_SOCKET_PATH: usize = 107;
 const DEFAULT_TTL: Duration = Duration::from_secs(86_400);
 
 /// Where workloads, services and policies come from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum MeshSource {
     /// A file in ztunnel's local format.
     File(PathBuf),
+    /// A control plane.
+    ControlPlane(Box<ControlPlane>),
 }
 
 /// Where certificates come from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum CertificateSource {
     /// A CA in a directory, created on first use.
     LocalCa(PathBuf),
+    /// A control plane.
+    ControlPlane(Box<ControlPlane>),
 }
 
 /// Certificates and trust.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Certificates {
     /// Where certificates come from.
     pub source: CertificateSource,
@@ -51,25 +63,43 @@ pub struct Certificates {
 }
 
 impl MeshSource {
-    pub(super) fn new(args: &SourceArgs) -> Result<Self, ConfigError> {
-        read::path(&args.local_xds_path).map(Self::File).ok_or(ConfigError::Missing {
-            variable: "LOCAL_XDS_PATH",
-            needed: "a YAML file with the mesh; a control plane (XDS_ADDRESS) cannot be used yet, and without \
-                     policies nothing would be refused",
-        })
+    pub(super) fn new(
+        args: &SourceArgs,
+        node: &Node,
+        proxy: &ProxyConfig,
+        environment: &Environment,
+    ) -> Result<Self, ConfigError> {
+        if let Some(path) = read::path(&args.local_xds_path) {
+            return Ok(Self::File(path));
+        }
+        let default = proxy.discovery_address.as_deref();
+        let control_plane = control_plane::new(Which::Discovery, args, default, node, environment)?;
+        if node.pod.is_none() {
+            return Err(ConfigError::Missing {
+                variable: "POD_NAME",
+                needed: "the name of the tunnel's own pod (and POD_NAMESPACE and SERVICE_ACCOUNT), which the control \
+                         plane knows it by",
+            });
+        }
+        Ok(Self::ControlPlane(Box::new(control_plane)))
     }
 }
 
 impl Certificates {
-    pub(super) fn new(args: &Args) -> Result<Self, ConfigError> {
+    pub(super) fn new(args: &Args, node: &Node, environment: &Environment) -> Result<Self, ConfigError> {
         let sources = &args.sources;
-        let directory = read::path(&sources.local_ca).ok_or(ConfigError::Missing {
-            variable: "ADIT_LOCAL_CA",
-            needed: "a directory for a local CA; that of a control plane (CA_ADDRESS) cannot be used yet, and \
-                     without certificates nothing could be encrypted",
-        })?;
+        let source = match read::path(&sources.local_ca) {
+            Some(directory) => CertificateSource::LocalCa(directory),
+            None => CertificateSource::ControlPlane(Box::new(control_plane::new(
+                Which::Authority,
+                sources,
+                None,
+                node,
+                environment,
+            )?)),
+        };
         Ok(Self {
-            source: CertificateSource::LocalCa(directory),
+            source,
             ttl: read::duration("SECRET_TTL", &sources.secret_ttl)?.unwrap_or(DEFAULT_TTL),
             bundle: read::list(&sources.trust_bundle).map(PathBuf::from).collect(),
             crl: read::path(&sources.crl_path),
@@ -87,6 +117,28 @@ impl Certificates {
             aliases: self.aliases.clone(),
         }
     }
+}
+
+/// Addresses of a control plane that were given and are not called.
+pub(super) fn overruled(args: &SourceArgs) -> impl Iterator<Item = Unsupported> {
+    let given = |value: &Option<String>| read::given(value.as_deref()).is_some();
+    let rows = [
+        (
+            "XDS_ADDRESS",
+            given(&args.xds_address) && given(&args.local_xds_path),
+            "the mesh is read from LOCAL_XDS_PATH, which is given too",
+        ),
+        (
+            "CA_ADDRESS",
+            given(&args.ca_address) && given(&args.local_ca),
+            "certificates come from ADIT_LOCAL_CA, which is given too",
+        ),
+    ];
+    let overruled = rows.into_iter().filter(|row| row.1);
+    overruled.map(|(setting, _, effect)| Unsupported {
+        setting: setting.to_owned(),
+        effect,
+    })
 }
 
 pub(super) fn agent_socket(args: &SourceArgs) -> Result<PathBuf, ConfigError> {

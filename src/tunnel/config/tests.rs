@@ -1,5 +1,6 @@
 //! Every setting: what it takes, what it refuses and in which words.
 
+mod control_plane;
 mod defaults;
 mod documents;
 mod refusals;

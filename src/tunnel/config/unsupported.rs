@@ -1,8 +1,7 @@
 //! Settings of ztunnel's and of OpenTelemetry's that have no effect here, and what to make of one that was given.
 //!
 //! One that changes how safe the mesh is stops the start: its operator believes something that would not be true.
-//! Any other is reported. What secures the connection to a control plane counts among the others as long as there is
-//! no such connection, because a DaemonSet written for ztunnel sets all of it always.
+//! Any other is reported.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,7 +64,7 @@ enum Then {
 }
 
 /// Variable, when it matters, what then, and why.
-const TABLE: [(&str, Matters, Then, &str); 26] = {
+const TABLE: [(&str, Matters, Then, &str); 17] = {
     use Matters::{Set, Unless};
     use Then::{Refuse, Report};
     [
@@ -101,23 +100,6 @@ const TABLE: [(&str, Matters, Then, &str); 26] = {
             "without the proxy nothing is protected; remove it",
         ),
         // A control plane.
-        (
-            "XDS_ADDRESS",
-            Set,
-            Report,
-            "the mesh is read from LOCAL_XDS_PATH alone",
-        ),
-        (
-            "CA_ADDRESS",
-            Set,
-            Report,
-            "certificates come from ADIT_LOCAL_CA alone",
-        ),
-        ("XDS_ROOT_CA", Set, Report, NO_CONTROL_PLANE),
-        ("CA_ROOT_CA", Set, Report, NO_CONTROL_PLANE),
-        ("ALT_XDS_HOSTNAME", Set, Report, NO_CONTROL_PLANE),
-        ("ALT_CA_HOSTNAME", Set, Report, NO_CONTROL_PLANE),
-        ("AUTH_TOKEN", Set, Report, NO_CONTROL_PLANE),
         (
             "XDS_ON_DEMAND",
             Unless("false"),
@@ -166,13 +148,15 @@ const TABLE: [(&str, Matters, Then, &str); 26] = {
             Report,
             "http:// or https:// of the endpoint says whether TLS is used",
         ),
-        ("XDS_HEADER_*", Set, Report, NO_CONTROL_PLANE),
-        ("CA_HEADER_*", Set, Report, NO_CONTROL_PLANE),
-        ("ISTIO_METAJSON_*", Set, Report, NO_CONTROL_PLANE),
+        (
+            "ISTIO_METAJSON_*",
+            Set,
+            Report,
+            "a control plane is told no metadata but text",
+        ),
     ]
 };
 
-const NO_CONTROL_PLANE: &str = "there is no connection to a control plane yet";
 const NO_DNS: &str = "there is no DNS proxy yet";
 
 /// The settings that were given and have no effect.
@@ -213,12 +197,6 @@ pub(super) fn find(environment: &Environment, proxy: &ProxyConfig) -> Result<Vec
                 effect: "of OpenTelemetry's settings only those in `--help` have one",
             }),
     );
-    if proxy.discovery_address.is_some() {
-        found.push(Unsupported {
-            setting: "discoveryAddress of PROXY_CONFIG".to_owned(),
-            effect: "the mesh is read from LOCAL_XDS_PATH alone",
-        });
-    }
     Ok(found)
 }
 
@@ -244,7 +222,8 @@ pub(crate) fn help() -> String {
     };
     format!(
         "Settings are also read from the variables ISTIO_META_* (metadata; CLUSTER_ID and ISTIO_VERSION have a \
-         meaning) and from ./etc/istio/config/mesh (defaultConfig). A variable ADIT_* that is not listed above stops \
+         meaning), XDS_HEADER_* and CA_HEADER_* (headers of requests to the control plane), and from \
+         ./etc/istio/config/mesh (defaultConfig). A variable ADIT_* that is not listed above stops \
          the start, and one OTEL_* is reported.\n\n\
          Known settings that have no effect and are reported: {}.\n\n\
          Settings of ztunnel that stop the start, because ignoring them would be unsafe: {}.",

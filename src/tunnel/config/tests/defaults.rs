@@ -91,8 +91,8 @@ fn does_not_start_without_a_mesh_or_certificates() {
         Err(ConfigError::Missing { variable, .. }) => Some(variable),
         _ => None,
     };
-    assert_eq!(missing("LOCAL_XDS_PATH"), Some("LOCAL_XDS_PATH"));
-    assert_eq!(missing("ADIT_LOCAL_CA"), Some("ADIT_LOCAL_CA"));
+    assert_eq!(missing("LOCAL_XDS_PATH"), Some("XDS_ADDRESS"));
+    assert_eq!(missing("ADIT_LOCAL_CA"), Some("CA_ADDRESS"));
 }
 
 #[test]

@@ -93,16 +93,6 @@ fn metadata_can_name_the_cluster_and_ask_for_what_we_do_not_have() {
 }
 
 #[test]
-fn a_control_plane_in_a_document_is_reported() {
-    let reported = configured(&[], &[]).unsupported;
-    assert_eq!(reported.len(), 1);
-    assert_eq!(
-        reported[0].to_string(),
-        "discoveryAddress of PROXY_CONFIG has no effect: the mesh is read from LOCAL_XDS_PATH alone"
-    );
-}
-
-#[test]
 fn a_broken_document_is_named() {
     for text in [
         "proxyAdminPort: many",

@@ -263,11 +263,6 @@ fn settings_without_effect_are_reported_when_they_ask_for_something() {
     for (variable, value) in [
         ("XDS_ADDRESS", "https://istiod.istio-system.svc:15012"),
         ("CA_ADDRESS", "https://istiod.istio-system.svc:15012"),
-        ("XDS_ROOT_CA", "SYSTEM"),
-        ("CA_ROOT_CA", "SYSTEM"),
-        ("ALT_XDS_HOSTNAME", "istiod"),
-        ("ALT_CA_HOSTNAME", "istiod"),
-        ("AUTH_TOKEN", "/token"),
         ("XDS_ON_DEMAND", "true"),
         ("ISTIO_META_DNS_CAPTURE", "true"),
         ("ISTIO_META_DNS_PROXY_ADDR", "localhost:15053"),
@@ -278,8 +273,6 @@ fn settings_without_effect_are_reported_when_they_ask_for_something() {
         ("INPOD_ENABLED", "false"),
         ("INPOD_PORT_REUSE", "false"),
         ("AUTHZ_POLICY_INFO_LOGGING", "true"),
-        ("XDS_HEADER_TENANT", "bank"),
-        ("CA_HEADER_TENANT", "bank"),
         ("ISTIO_METAJSON_LABELS", "{}"),
     ] {
         let config = one(variable, value).unwrap_or_else(|error| panic!("{error}"));
@@ -309,24 +302,4 @@ fn settings_that_ask_for_what_we_do_anyway_are_not_reported() {
         ("RUST_BACKTRACE", "1"),
     ];
     assert_eq!(with(&settings).expect("valid").unsupported, []);
-}
-
-#[test]
-fn a_daemonset_written_for_ztunnel_learns_what_is_missing() {
-    let text = with(&[
-        ("XDS_ADDRESS", "istiod.istio-system.svc:15012"),
-        ("CA_ADDRESS", "istiod.istio-system.svc:15012"),
-        ("LOCAL_XDS_PATH", ""),
-        ("ADIT_LOCAL_CA", ""),
-    ])
-    .expect_err("no mesh")
-    .to_string();
-    assert!(
-        text.starts_with("LOCAL_XDS_PATH (flag --local-xds-path) is not set"),
-        "{text}"
-    );
-    assert!(
-        text.contains("a control plane (XDS_ADDRESS) cannot be used yet"),
-        "{text}"
-    );
 }
