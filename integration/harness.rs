@@ -57,6 +57,9 @@ enum Part {
     /// What runs in pods.
     #[command(name = "lab-app")]
     LabApp(apps::Args),
+    /// A control plane.
+    // Boxed: it has a field for every setting.
+    Control(Box<adit_control::cli::Args>),
     /// An operator who asks a tunnel.
     // A command of its own, because filters of test runs are called as the operator's commands are.
     #[command(name = OPERATOR)]
@@ -80,7 +83,7 @@ enum Part {
 /// both out of itself. Its own work, if it gets to it, needs [`host::enter`].
 pub fn part() -> Option<ExitCode> {
     let part = std::env::args().nth(1)?;
-    matches!(part.as_str(), "tunnel" | "lab-app").then(|| told(play(Part::parse(), &[])))
+    matches!(part.as_str(), "tunnel" | "control" | "lab-app").then(|| told(play(Part::parse(), &[])))
 }
 
 /// The executable's `main`: plays the part that the command line names, or runs the scenarios.
@@ -103,6 +106,7 @@ fn told(outcome: anyhow::Result<ExitCode>) -> ExitCode {
 fn play(part: Part, scenarios: &[Scenario]) -> anyhow::Result<ExitCode> {
     match part {
         Part::Tunnel(args) => adit_tunnel::run(*args)?,
+        Part::Control(args) => adit_control::run(*args)?,
         Part::LabApp(args) => apps::run(args)?,
         Part::Marked(args) => return Ok(ExitCode::from(marked::run(&args)?)),
         Part::Operator { command } => return Ok(adit::cli::operator::run(&command)),

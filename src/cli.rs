@@ -35,6 +35,8 @@ enum Command {
     /// Carry the traffic of this node's enrolled pods over mutual TLS
     // Boxed: it has a field for every setting.
     Tunnel(Box<adit_tunnel::cli::Args>),
+    /// Turn manifests into configuration and certificates for the tunnels of a mesh
+    Control(Box<adit_control::cli::Args>),
     #[command(flatten)]
     Operator(operator::Command),
     /// What runs in the lab's pods
@@ -92,6 +94,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             tour::run(once, door)
         }
         Command::Tunnel(args) => adit_tunnel::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Control(args) => adit_control::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Operator(command) => Ok(operator::run(&command)),
         Command::LabApp(args) => apps::run(args).map(|()| ExitCode::SUCCESS),
     }

@@ -8,10 +8,11 @@
 pub mod apps;
 pub mod host;
 pub mod http;
-pub mod mesh;
+pub mod manifests;
 pub mod observe;
 pub mod screen;
 pub mod session;
+pub mod tokens;
 pub mod tour;
 pub mod traffic;
 pub mod visit;

@@ -104,12 +104,17 @@ impl Bed {
         })
     }
 
+    /// Where the configuration is.
+    pub fn mesh_file() -> PathBuf {
+        host::path("mesh.yaml")
+    }
+
     /// Writes the configuration. Tunnels notice in their own time: see [`Bed::apply`].
     ///
     /// # Errors
     /// It cannot be written.
     pub fn configure(&self) -> anyhow::Result<()> {
-        self.mesh.write(&World::mesh_file())
+        self.mesh.write(&Bed::mesh_file())
     }
 
     /// Writes the configuration, and waits until these tunnels have applied it: a workload that nobody is tells this
@@ -121,7 +126,7 @@ impl Bed {
         let version = format!("version-{}", fastrand::u64(..));
         let mut mesh = self.mesh.clone();
         mesh.add_workload(&version, NAMESPACE, "nobody", &[]);
-        mesh.write(&World::mesh_file())?;
+        mesh.write(&Bed::mesh_file())?;
         for tunnel in tunnels {
             observe::eventually(format_args!("{version} of the mesh to be applied"), || {
                 let dump = tunnel.admin("GET", "/config_dump")?.body;
@@ -142,7 +147,7 @@ impl Bed {
             ("NODE_NAME", name.clone()),
             ("CLUSTER_ID", "lab".to_owned()),
             ("INPOD_UDS", file(host::path(&format!("{name}.sock")))),
-            ("LOCAL_XDS_PATH", file(World::mesh_file())),
+            ("LOCAL_XDS_PATH", file(Bed::mesh_file())),
             ("ADIT_LOCAL_CA", file(host::path("ca"))),
             ("LOG_FORMAT", "json".to_owned()),
         ];
@@ -212,7 +217,7 @@ impl Bed {
     ///
     /// # Errors
     /// They are not served in time.
-    pub fn enrol(&self, names: &[&str]) -> anyhow::Result<()> {
+    pub fn enrol(&mut self, names: &[&str]) -> anyhow::Result<()> {
         for name in names {
             let mut last = None;
             let enrolled = observe::eventually(format_args!("enrolment of {name}"), || {

@@ -4,6 +4,7 @@
 //! start. Nothing is served before that.
 
 pub mod directory;
+pub mod follow;
 pub mod manifest;
 
 use crate::graph::Event;

@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::Context;
 
 use self::bank::Bank;
+use super::manifests;
 use super::screen::Screen;
 use super::visit::Door;
 use super::world::World;
@@ -194,7 +195,7 @@ fn stay(bank: &Bank, screen: &Screen) -> anyhow::Result<()> {
     );
     screen.shows(
         "edit policies",
-        format_args!("$EDITOR {root}{}", World::mesh_file().display()),
+        format_args!("$EDITOR {root}{}", manifests::file(bank::POLICIES).display()),
     );
     loop {
         nix::unistd::pause();

@@ -2,10 +2,11 @@
 //! configuration that they share.
 //!
 //! The calls are blocking, and each returns when what it did can be relied upon: a tunnel that was started is ready,
-//! a pod that was enrolled is served. A world needs the namespaces of [`super::host::enter`], and their folder for its
+//! a pod that was enrolled is served. What the kubelets and the node agents of a cluster would write, the world writes: its
+//! nodes and pods are in the manifests that its control plane reads. A world needs the namespaces of [`super::host::enter`], and their folder for its
 //! sockets, logs, configuration and CA: one world at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,12 +14,15 @@ use std::time::Duration;
 use adit_net::Namespace;
 use anyhow::{Context, bail};
 
+pub use self::control::Control;
+use self::control::{NAMESPACE, TUNNEL_ACCOUNT};
 use self::fabric::{Attachment, Fabric};
 pub use self::node::{Agent, Tunnel};
 pub use self::process::Process;
-use super::host;
-use super::mesh::Mesh;
+use super::manifests::{self, Identity};
+use super::{host, observe};
 
+mod control;
 mod fabric;
 mod node;
 mod process;
@@ -115,6 +119,11 @@ pub struct World {
     fabric: Fabric,
     nodes: Vec<Node>,
     pods: BTreeMap<String, Pod>,
+    /// Those whose traffic is redirected.
+    enrolled: BTreeSet<String>,
+    /// The pods of tunnels, as manifests, by name.
+    tunnel_pods: BTreeMap<String, serde_json::Value>,
+    control: Option<Control>,
     /// The agents live here.
     runtime: tokio::runtime::Runtime,
 }
@@ -151,6 +160,9 @@ impl World {
             fabric,
             nodes: made,
             pods: BTreeMap::new(),
+            enrolled: BTreeSet::new(),
+            tunnel_pods: BTreeMap::new(),
+            control: None,
             runtime,
         })
     }
@@ -179,7 +191,9 @@ impl World {
             spec,
         };
         let name = pod.spec.name.clone();
-        Ok(self.pods.entry(name).or_insert(pod))
+        self.pods.insert(name.clone(), pod);
+        self.publish()?;
+        self.pod(&name)
     }
 
     /// Asks the application of a pod to end as Kubernetes does it, waits until it has, and returns its exit status.
@@ -204,7 +218,8 @@ impl World {
             .remove_pod(pod.spec.node, &pod.attachment)
             .with_context(|| format!("cannot take away {name}"))?;
         self.node(pod.spec.node)?.agent.forget(&self.runtime, &pod);
-        Ok(())
+        self.enrolled.remove(name);
+        self.publish()
     }
 
     /// A pod by name.
@@ -248,17 +263,45 @@ impl World {
         Ok(())
     }
 
-    /// Writes the configuration that every tunnel reads.
+    /// Starts the control plane, in a network namespace of its own on the first node. Without one, no tunnel of this
+    /// world starts.
     ///
     /// # Errors
-    /// It cannot be written.
-    pub fn configure(&self, mesh: &Mesh) -> anyhow::Result<()> {
-        mesh.write(&Self::mesh_file())
+    /// It does not become ready.
+    pub fn start_control(&mut self, arguments: &[&str]) -> anyhow::Result<()> {
+        let attachment = self.fabric.add_pod(0)?;
+        let mut control = Control::new(attachment, &self.executable)?;
+        control.add_arguments(arguments);
+        self.control = Some(control);
+        self.publish()?;
+        self.control()?.start()
     }
 
-    /// Where the configuration is.
-    pub fn mesh_file() -> PathBuf {
-        host::path("mesh.yaml")
+    /// The control plane.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn control(&mut self) -> anyhow::Result<&mut Control> {
+        self.control.as_mut().context("there is no control plane")
+    }
+
+    /// Writes nodes and pods as manifests, as the kubelets and agents of a cluster do.
+    fn publish(&self) -> anyhow::Result<()> {
+        if self.control.is_none() {
+            return Ok(());
+        }
+        let nodes = self.nodes.iter().map(|node| manifests::node(&node.name));
+        let namespaces = self.pods.values().map(|pod| pod.spec.namespace.as_str());
+        let namespaces: BTreeSet<_> = namespaces.chain([NAMESPACE]).collect();
+        let namespaces = namespaces.into_iter().map(manifests::namespace);
+        manifests::write("cluster.yaml", &nodes.chain(namespaces).collect::<Vec<_>>())?;
+        let mut pods = Vec::new();
+        for pod in self.pods.values() {
+            let node = &self.node(pod.spec.node)?.name;
+            pods.push(manifests::pod(pod, node, self.enrolled.contains(&pod.spec.name)));
+        }
+        pods.extend(self.tunnel_pods.values().cloned());
+        manifests::write("pods.yaml", &pods)
     }
 
     /// Starts a tunnel on a node, in a network namespace of its own, and waits until it is ready. If the node has one
@@ -268,14 +311,27 @@ impl World {
     /// It does not start, or does not become ready in time; the error holds the end of its log.
     pub fn start_tunnel(&mut self, node: usize) -> anyhow::Result<()> {
         let attachment = self.fabric.add_pod(node)?;
-        let mut environment = self.environment();
-        let node = self
+        let place = self
             .nodes
             .get_mut(node)
             .with_context(|| format!("no node number {node}"))?;
-        node.started += 1;
-        let name = format!("{}-tunnel-{}", node.name, node.started);
-        environment.push(("NODE_NAME".to_owned(), node.name.clone()));
+        place.started += 1;
+        let name = format!("{}-tunnel-{}", place.name, place.started);
+        let identity = Identity {
+            name: &name,
+            namespace: NAMESPACE,
+            uid: &format!("uid-of-{name}"),
+            service_account: TUNNEL_ACCOUNT,
+            node: &place.name.clone(),
+        };
+        let address = attachment.addresses.v4.into();
+        let manifest = manifests::running(identity, vec![address], false);
+        self.tunnel_pods.insert(name.clone(), manifest);
+        // Before it starts: the control plane gives certificates to tunnels whose pods it knows.
+        self.publish()?;
+        let mut environment = self.control()?.environment(identity, address)?;
+        environment.extend(self.settings.iter().cloned());
+        let node = &mut self.nodes[node];
         environment.push(("INPOD_UDS".to_owned(), node.agent.path().display().to_string()));
         let snapshots = node.agent.snapshots();
         let tunnel = Tunnel::start(&name, attachment, &self.executable, &environment)?;
@@ -285,18 +341,6 @@ impl World {
         ready.with_context(|| format!("{name} does not become ready\n{}", tunnel.process().last_words()))?;
         node.tunnels.push(tunnel);
         Ok(())
-    }
-
-    /// What every tunnel of this world is told.
-    fn environment(&self) -> Vec<(String, String)> {
-        let file = |path: PathBuf| path.display().to_string();
-        let mut environment = vec![
-            ("CLUSTER_ID".to_owned(), "lab".to_owned()),
-            ("LOCAL_XDS_PATH".to_owned(), file(Self::mesh_file())),
-            ("ADIT_LOCAL_CA".to_owned(), file(host::path("ca"))),
-        ];
-        environment.extend(self.settings.iter().cloned());
-        environment
     }
 
     /// Asks the oldest tunnel of a node to end as Kubernetes does it, waits until it has, and returns its exit status.
@@ -313,30 +357,60 @@ impl World {
         }
         let oldest = node.tunnels.remove(0);
         oldest.process().signal(nix::sys::signal::Signal::SIGTERM)?;
-        oldest.into_process().wait(PATIENCE)
+        let name = oldest.process().name().to_owned();
+        let status = oldest.into_process().wait(PATIENCE)?;
+        self.tunnel_pods.remove(&name);
+        self.publish()?;
+        Ok(status)
     }
 
-    /// Takes a pod into the mesh: hands it to its node's tunnel, then redirects its traffic.
+    /// Takes a pod into the mesh: hands it to its node's tunnel, redirects its traffic, and then says so.
     ///
     /// # Errors
     /// The tunnel does not serve it, or the kernel refuses the rules.
-    pub fn enrol(&self, name: &str) -> anyhow::Result<()> {
+    pub fn enrol(&mut self, name: &str) -> anyhow::Result<()> {
         let pod = self.pod(name)?;
         let node = self.node(pod.spec.node)?;
         node.agent
             .enrol(&self.runtime, pod)
-            .with_context(|| format!("cannot enrol {name}"))
+            .with_context(|| format!("cannot enrol {name}"))?;
+        self.enrolled.insert(name.to_owned());
+        self.publish()
+    }
+
+    /// Waits until every tunnel knows of all enrolled pods that they are.
+    ///
+    /// # Errors
+    /// They do not in time.
+    pub fn wait_known(&self) -> anyhow::Result<()> {
+        for tunnel in self.nodes.iter().flat_map(Node::tunnels) {
+            let name = tunnel.process().name();
+            observe::eventually(format_args!("{name} to know all enrolled pods"), || {
+                let dump: serde_json::Value =
+                    serde_json::from_str(&tunnel.admin("GET", "/config_dump")?.body)?;
+                let workloads = dump["workloads"].as_array().into_iter().flatten();
+                let known: BTreeSet<_> = workloads
+                    .filter(|workload| workload["protocol"] == "HBONE")
+                    .filter_map(|workload| workload["name"].as_str())
+                    .collect();
+                let all = self.enrolled.iter().all(|name| known.contains(name.as_str()));
+                Ok(all.then_some(()))
+            })?;
+        }
+        Ok(())
     }
 
     /// Takes a pod out of the mesh: first its rules, then its tunnel.
     ///
     /// # Errors
     /// The kernel refuses to remove the rules.
-    pub fn release(&self, name: &str) -> anyhow::Result<()> {
+    pub fn release(&mut self, name: &str) -> anyhow::Result<()> {
         let pod = self.pod(name)?;
         let node = self.node(pod.spec.node)?;
         node.agent
             .release(&self.runtime, pod)
-            .with_context(|| format!("cannot take {name} out of the mesh"))
+            .with_context(|| format!("cannot take {name} out of the mesh"))?;
+        self.enrolled.remove(name);
+        self.publish()
     }
 }

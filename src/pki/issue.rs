@@ -15,12 +15,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, SubjectPublicKeyInfo,
 };
-use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
 use crate::certificate::Certificate;
+use crate::issuer::Issued;
 use crate::request::uri;
 
 pub use local::{LocalCa, LocalCaError};
@@ -147,6 +148,50 @@ impl Authority {
             intermediates: self.intermediates.clone(),
             roots: self.roots.clone(),
         })
+    }
+}
+
+impl Authority {
+    /// Issues a certificate with a new key to a server that is called by these DNS names, such as the control plane
+    /// itself.
+    ///
+    /// # Errors
+    /// A name that is none; an authority that has expired.
+    pub fn issue_server(
+        &self,
+        names: &[String],
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<Issued, SignError> {
+        if now >= self.not_after {
+            return Err(SignError::AuthorityExpired);
+        }
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(SignError::failed)?;
+        let mut params = CertificateParams::new(names.to_vec()).map_err(SignError::failed)?;
+        params.distinguished_name = DistinguishedName::new();
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.serial_number = Some(serial()?);
+        params.not_before = OffsetDateTime::from(now - CLOCK_SKEW);
+        params.not_after = OffsetDateTime::from((now + ttl).min(self.not_after));
+        let leaf = params.signed_by(&key, &self.issuer).map_err(SignError::failed)?;
+        let mut chain = vec![leaf.der().clone()];
+        chain.extend(self.intermediates.iter().cloned());
+        Ok(Issued {
+            chain,
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            roots: self.roots.clone(),
+        })
+    }
+
+    /// When the signing certificate ends.
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
     }
 }
 

@@ -270,7 +270,7 @@ fn prefer(pair: &mut Pair, case: &Preference) -> anyhow::Result<()> {
 /// No request fails because one endpoint refuses connections, and after a few it is not even tried.
 pub fn a_refused_endpoint_costs_no_request_and_is_ejected() -> anyhow::Result<()> {
     const MANY: u32 = 60;
-    let pair = two_replicas(|bed| {
+    let mut pair = two_replicas(|bed| {
         bed.add_bare("dead", 1)?;
         bed.mesh.serves("dead", "ledger", NAMESPACE, json!({}));
         Ok(())

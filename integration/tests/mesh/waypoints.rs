@@ -194,7 +194,7 @@ pub fn without_its_waypoint_a_service_is_refused() -> anyhow::Result<()> {
 
 /// A pod behind a tunnel of its own that is a waypoint, as `edit` configures it.
 fn sandwich(protocol: &str, port: u16) -> anyhow::Result<Pair> {
-    let pair = build(&["gate"], |bed| {
+    let mut pair = build(&["gate"], |bed| {
         bed.mesh.services[0]["waypoint"] = gateway(&format!("bank/{WAYPOINT_HOSTNAME}"));
         bed.mesh.workload("gate")["applicationTunnel"] = json!({ "protocol": protocol, "port": port });
         Ok(())

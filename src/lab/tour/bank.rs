@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 
 use crate::lab::apps::{self, Answer, ECHO_PORT, HTTP_PORT};
 use crate::lab::http::{self, Failure};
-use crate::lab::mesh::{Mesh, Policy, Service, Workload};
+use crate::lab::manifests;
 use crate::lab::screen::Screen;
 use crate::lab::world::{Pod, PodSpec, Tunnel, World};
 use crate::lab::{host, observe};
@@ -23,8 +23,11 @@ pub(super) const LEDGER_POLICY: &str = "ledger-callers";
 /// The policy that says who may call customer-analytics.
 pub(super) const ANALYTICS_POLICY: &str = "analytics-callers";
 
-/// The policy that refuses plaintext.
-pub(super) const STRICT_POLICY: &str = "strict-mtls";
+/// The policy that refuses plaintext, which the control plane gives to every workload.
+pub(super) const STRICT_POLICY: &str = "istio_converted_static_strict";
+
+/// The manifests that say who may do what.
+pub(super) const POLICIES: &str = "policies.yaml";
 
 /// Pod, service account, node. Those without a node of the mesh are not enrolled.
 const CAST: [(&str, &str, usize); 6] = [
@@ -45,7 +48,6 @@ const LEDGER_VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 30));
 /// The bank, and the world that it is in.
 pub(super) struct Bank {
     pub(super) world: World,
-    services: [Service; 2],
 }
 
 impl Bank {
@@ -68,14 +70,7 @@ impl Bank {
         let pods = world.pods().filter(|pod| pod.spec.name != "payments");
         hosts.extend(pods.map(|pod| (pod.spec.name.clone(), pod.address())));
         host::name_hosts(&hosts)?;
-        let ports = [HTTP_PORT, ECHO_PORT];
-        let mut bank = Self {
-            world,
-            services: [
-                Service::new("payments", BANK, PAYMENTS_VIP, &ports),
-                Service::new("ledger", BANK, LEDGER_VIP, &ports),
-            ],
-        };
+        let mut bank = Self { world };
         for (name, ..) in CAST {
             bank.start_app(name)?;
         }
@@ -106,34 +101,27 @@ impl Bank {
         SocketAddr::new(LEDGER_VIP, port)
     }
 
-    /// Writes the mesh, with these service accounts allowed to call the ledger.
-    pub(super) fn configure(&self, ledger_callers: &[&str]) -> anyhow::Result<()> {
-        let ledger_policy = Policy::allow_only(LEDGER_POLICY, BANK, ledger_callers);
-        let analytics_policy = Policy::allow_only(ANALYTICS_POLICY, BANK, &["web"]);
-        let [payments, ledger] = &self.services;
-        let mut workloads = Vec::new();
-        for pod in self.world.pods().filter(|pod| pod.spec.name != INTRUDER) {
-            let mut workload = Workload::new(pod, &self.world.node(pod.spec.node)?.name);
-            match pod.spec.service_account.as_str() {
-                "payments" => workload.serves(payments),
-                "ledger" => {
-                    workload.serves(ledger);
-                    workload.authorization_policies.push(ledger_policy.key());
-                }
-                "customer-analytics" => workload.authorization_policies.push(analytics_policy.key()),
-                _ => {}
-            }
-            workloads.push(workload);
-        }
-        self.world.configure(&Mesh {
-            policies: vec![
-                ledger_policy,
-                analytics_policy,
-                Policy::strict(STRICT_POLICY, BANK),
+    /// Writes the bank's services.
+    pub(super) fn deploy(&self) -> anyhow::Result<()> {
+        let ports = [HTTP_PORT, ECHO_PORT];
+        manifests::write(
+            "services.yaml",
+            &[
+                manifests::service("payments", BANK, PAYMENTS_VIP, &ports),
+                manifests::service("ledger", BANK, LEDGER_VIP, &ports),
             ],
-            services: self.services.to_vec(),
-            workloads,
-        })
+        )
+    }
+
+    /// Writes the bank's policies, with these service accounts allowed to call the ledger.
+    pub(super) fn configure(&self, ledger_callers: &[&str]) -> anyhow::Result<()> {
+        manifests::write(
+            POLICIES,
+            &[
+                manifests::allow_only(LEDGER_POLICY, BANK, "ledger", ledger_callers),
+                manifests::allow_only(ANALYTICS_POLICY, BANK, "customer-analytics", &["web"]),
+            ],
+        )
     }
 
     /// Calls an application from a pod, with the secret in the request.

@@ -116,8 +116,9 @@ pub(super) fn edit(bank: &mut Bank, screen: &Screen) -> anyhow::Result<String> {
 }
 
 pub(super) fn outsider(bank: &mut Bank, screen: &Screen) -> anyhow::Result<String> {
-    screen
-        .says("intruder, which is not in the mesh, calls web directly; bank/strict-mtls refuses plaintext.");
+    screen.says(
+        "intruder, which is not in the mesh, calls web directly; by default, the mesh refuses plaintext.",
+    );
     let web = bank.world.pod("web")?;
     let tunnel = bank.tunnel_of(web)?;
     let labels = [("outcome", "policy_denied")];

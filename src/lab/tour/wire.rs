@@ -34,19 +34,26 @@ pub(super) fn without_mesh(bank: &mut Bank, screen: &Screen) -> anyhow::Result<S
 }
 
 pub(super) fn join(bank: &mut Bank, screen: &Screen) -> anyhow::Result<String> {
-    screen.says("A tunnel is started on each node; then every pod but the intruder is enrolled.");
+    screen.says(
+        "A control plane is started, and a tunnel on each node; then every pod but the intruder is enrolled.",
+    );
+    bank.deploy()?;
     bank.configure(&["payments"])?;
+    bank.world.start_control(&[])?;
+    let control = bank.world.control()?.process()?.id();
+    screen.shows("control plane", format_args!("is ready, process {control}"));
     for node in 0..bank.world.nodes().len() {
         bank.world.start_tunnel(node)?;
         let node = bank.world.node(node)?;
         let process = node.tunnel()?.process().id();
         screen.shows(&node.name, format_args!("tunnel is ready, process {process}"));
     }
-    let mut enrolled = Vec::new();
-    for pod in bank.world.pods().filter(|pod| pod.spec.name != INTRUDER) {
-        bank.world.enrol(&pod.spec.name)?;
-        enrolled.push(pod.spec.name.as_str());
+    let members = bank.world.pods().filter(|pod| pod.spec.name != INTRUDER);
+    let enrolled: Vec<_> = members.map(|pod| pod.spec.name.clone()).collect();
+    for pod in &enrolled {
+        bank.world.enrol(pod)?;
     }
+    bank.world.wait_known()?;
     screen.shows("enrolled", enrolled.join(", "));
     Ok(format!(
         "{} pods are served and redirected; their applications were not restarted",

@@ -66,6 +66,11 @@ impl Process {
         })
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -82,6 +82,11 @@ impl LocalCa {
         &self.authority
     }
 
+    /// What signs, for somebody else to sign with.
+    pub fn into_authority(self) -> Authority {
+        self.authority
+    }
+
     fn issue_now(&self, identity: &Identity) -> Result<Issued, IssueError> {
         let unavailable = |reason: String| IssueError::Unavailable { reason };
         let request = Request::new(identity).map_err(|error| unavailable(error.to_string()))?;

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use adit::lab::host;
-use adit::lab::world::World;
 use adit_integration::harness::agents::Agent;
 use adit_integration::harness::bed::Bed;
 use adit_integration::harness::document::replace;
@@ -86,7 +85,7 @@ pub fn readiness_names_what_is_pending() -> anyhow::Result<()> {
     let paths = [socket.display().to_string(), file.display().to_string()];
     let tunnel = bed.launch(0, &[("INPOD_UDS", &paths[0]), ("LOCAL_XDS_PATH", &paths[1])])?;
     tunnel.wait_readiness("not ready, pending: configuration, workload proxy manager")?;
-    replace(&file, &std::fs::read_to_string(World::mesh_file())?)?;
+    replace(&file, &std::fs::read_to_string(Bed::mesh_file())?)?;
     tunnel.wait_readiness("not ready, pending: workload proxy manager")?;
     let agent = Agent::listen(&socket)?;
     tunnel.wait_readiness("ready")?;

@@ -6,7 +6,6 @@ use std::os::unix::fs::symlink;
 
 use adit::lab::apps::HTTP_PORT;
 use adit::lab::host;
-use adit::lab::world::World;
 use adit_integration::harness::bed::Bed;
 use adit_integration::harness::document::replace;
 use adit_integration::harness::tunnels::Tunnel;
@@ -39,7 +38,7 @@ pub fn a_broken_edit_is_reported_and_changes_nothing() -> anyhow::Result<()> {
     ];
     for (number, text) in broken.into_iter().enumerate() {
         let mark = tunnel.mark()?;
-        replace(&World::mesh_file(), text)?;
+        replace(&Bed::mesh_file(), text)?;
         let reported = tunnel.line(mark, &["configuration not applied", "error"]);
         reported.with_context(|| format!("broken edit number {number}"))?;
         let labels = [("source", "local")];
@@ -52,7 +51,7 @@ pub fn a_broken_edit_is_reported_and_changes_nothing() -> anyhow::Result<()> {
         ensure!(bed.call("client", address)? == "server", "somebody else answered");
     }
     let mark = tunnel.mark()?;
-    fs::remove_file(World::mesh_file())?;
+    fs::remove_file(Bed::mesh_file())?;
     tunnel.line(mark, &["configuration not applied", "cannot be read"])?;
     bed.call("client", address)?;
     bed.apply(&[&tunnel])?;
