@@ -196,3 +196,6 @@ fn load(path: &Path) -> Result<Loaded, InvalidKeys> {
         .map_err(|error| invalid(format!("not a JSON Web Key Set (RFC 7517): {error}")))?;
     Ok(Loaded { keys, changed })
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use super::names::{self, DRY_RUN};
 use crate::kinds::AuthorizationAction;
 use crate::objects::Authorization;
 use crate::settings::{Settings, WithoutWaypoint};
-use rule::Loss;
+use rule::{Loss, Why};
 
 /// What tunnels make of a policy.
 #[derive(Clone, PartialEq, Debug)]
@@ -162,7 +162,10 @@ fn describe(losses: &[(usize, Loss)], action: Action, settings: &Settings) -> St
             "the rest of the rule refuses, whatever they are, and a rule without a rest has no effect"
         }
     };
-    format!(
-        "a tunnel cannot tell {list}: {effect}; to enforce it as it is written, give it targetRefs to a waypoint"
-    )
+    let unseen = losses.iter().any(|(_, loss)| loss.why == Why::Unseen);
+    let advice = match unseen {
+        true => "; to enforce it as it is written, give it targetRefs to a waypoint",
+        false => "; correct it",
+    };
+    format!("a tunnel cannot obey {list}: {effect}{advice}")
 }

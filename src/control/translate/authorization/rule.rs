@@ -12,11 +12,25 @@ use crate::kinds::{Condition, Operation, Rule, Source};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Loss {
     field: String,
+    pub(super) why: Why,
+}
+
+/// Why a field is lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// Only a waypoint can tell.
+    Unseen,
+    /// It holds no value, or one that is none.
+    Invalid,
 }
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.field)
+        f.write_str(&self.field)?;
+        match self.why {
+            Why::Unseen => Ok(()),
+            Why::Invalid => f.write_str(" (not a valid value)"),
+        }
     }
 }
 
@@ -107,7 +121,7 @@ impl<'a> Alternative<'a> {
     fn values<T>(&mut self, field: &str, values: &[String], read: impl Fn(&str) -> Option<T>) -> Box<[T]> {
         let all: Option<Box<[T]>> = values.iter().map(|value| read(value)).collect();
         all.unwrap_or_else(|| {
-            self.lose(field);
+            self.lose(field, Why::Invalid);
             Box::default()
         })
     }
@@ -116,16 +130,18 @@ impl<'a> Alternative<'a> {
     fn cannot_tell(&mut self, fields: &[(&str, &Vec<String>)]) {
         for (field, values) in fields {
             if !values.is_empty() {
-                self.lose(field);
+                self.lose(field, Why::Unseen);
             }
         }
     }
 
-    fn lose(&mut self, field: &str) {
+    fn lose(&mut self, field: &str, why: Why) {
         self.lost = true;
-        self.losses.push(Loss {
-            field: format!("{}.{field}", self.place),
-        });
+        let field = match field {
+            "" => self.place.to_owned(),
+            field => format!("{}.{field}", self.place),
+        };
+        self.losses.push(Loss { field, why });
     }
 
     fn end(self, one: Match) -> Told {
@@ -139,7 +155,7 @@ impl<'a> Alternative<'a> {
 fn source(source: Option<&Source>, place: &str, namespace: &str, losses: &mut Vec<Loss>) -> Told {
     let mut told = Alternative::new(place, losses);
     let Some(source) = source.filter(|source| **source != Source::default()) else {
-        told.lose("(empty)");
+        told.lose("", Why::Invalid);
         return told.end(Match::default());
     };
     let account = |value: &str| service_account(value, namespace);
@@ -168,7 +184,7 @@ fn source(source: Option<&Source>, place: &str, namespace: &str, losses: &mut Ve
 fn operation(operation: Option<&Operation>, place: &str, losses: &mut Vec<Loss>) -> Told {
     let mut told = Alternative::new(place, losses);
     let Some(operation) = operation.filter(|operation| **operation != Operation::default()) else {
-        told.lose("(empty)");
+        told.lose("", Why::Invalid);
         return told.end(Match::default());
     };
     let one = Match {
@@ -218,10 +234,10 @@ fn when(condition: &Condition, index: usize, losses: &mut Vec<Loss>) -> Told {
             one.destination_ports = told.values("values", values, port);
             one.not_destination_ports = told.values("notValues", not_values, port);
         }
-        other => told.lose(other),
+        other => told.lose(other, Why::Unseen),
     }
     if one == Match::default() && !told.lost {
-        told.lose("(empty)");
+        told.lose("", Why::Invalid);
     }
     told.end(one)
 }
