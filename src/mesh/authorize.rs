@@ -91,6 +91,12 @@ impl PolicySet {
     pub fn unusable(&self) -> impl Iterator<Item = &(PolicyKey, Unusable)> {
         self.unusable.iter()
     }
+
+    /// Whether one of them has not arrived: it may be on its way, because a control plane sends workloads and policies
+    /// one after the other.
+    pub fn is_awaited(&self) -> bool {
+        self.unusable.iter().any(|(_, why)| *why == Unusable::Missing)
+    }
 }
 
 /// What policies look at.

@@ -261,7 +261,7 @@ async fn deliver(
     if let Authority::Address(address) = &authority {
         report.called(*address);
     }
-    let local = pod.wait_local().await?;
+    let local = pod.wait_policies(pod.wait_local().await?).await;
     report.local(&local.workload);
     let registry = pod.worker.shared.store.load();
     let delivery = route::accept(&registry, &local.workload, peer.socket, &authority)

@@ -70,7 +70,7 @@ pub(crate) async fn begin(pod: Rc<Pod>, socket: TcpStream, client: SocketAddr) -
 }
 
 async fn deliver(pod: &Pod, original: SocketAddr, report: &mut Report) -> Result<route::Delivery, Failure> {
-    let local = pod.wait_local().await?;
+    let local = pod.wait_policies(pod.wait_local().await?).await;
     report.local(&local.workload);
     let registry = pod.worker.shared.store.load();
     let delivery = route::accept_plaintext(&registry, &local.workload, original)

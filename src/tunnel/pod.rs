@@ -276,6 +276,32 @@ impl Pod {
             .map_err(|_| self.not_configured(within))
     }
 
+    /// The pod's part of the configuration once all policies that it names have arrived, or after [`ON_ITS_WAY`] as it
+    /// is: a connection that comes in between is neither let in nor refused by a policy that nobody has seen.
+    pub async fn wait_policies(&self, known: Arc<Local>) -> Arc<Local> {
+        if !known.policies.is_awaited() {
+            return known;
+        }
+        let mut changes = self.worker.shared.changes.clone();
+        let arrival = async {
+            loop {
+                changes.borrow_and_update();
+                let local = self.local();
+                if local.as_ref().is_none_or(|local| !local.policies.is_awaited()) {
+                    return local;
+                }
+                if changes.changed().await.is_err() {
+                    // The source has ended, which it does only at the end of the process.
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        match timeout(ON_ITS_WAY, arrival).await {
+            Ok(Some(local)) => local,
+            Ok(None) | Err(_) => known,
+        }
+    }
+
     fn not_configured(&self, within: Duration) -> Failure {
         let PodInfo {
             namespace,
@@ -421,6 +447,9 @@ impl Drop for Admitted {
     }
 }
 
+/// How long a policy that a workload names may be on its way. A control plane sends workloads and policies one after the
+/// other, and istiod the workloads first: milliseconds lie between them.
+pub(crate) const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// How long connections that were cut may take to notice it: a turn of the worker, with room for a busy one.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use adit_hbone::Failure;
 use adit_mesh::Outcome;
+use adit_mesh::authorize::{Refusal, Unusable, Verdict};
 use adit_mesh::registry::Local;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::inbound;
 use crate::live::Direction;
-use crate::pod::{InstanceId, Pod};
+use crate::pod::{InstanceId, ON_ITS_WAY, Pod};
 use crate::worker::Worker;
 
 /// How often handles of metrics that belong to snapshots of the past are let go: they keep those snapshots in memory.
@@ -64,6 +65,9 @@ impl Decided {
             let before = self.0.insert(pod.id, local.clone());
             if !before.is_some_and(|before| same(&before, &local)) {
                 cut_denied(&pod);
+                if local.is_some_and(|local| local.policies.is_awaited()) {
+                    tokio::task::spawn_local(cut_later(pod));
+                }
             }
         }
     }
@@ -79,7 +83,20 @@ fn same(before: &Option<Arc<Local>>, now: &Option<Arc<Local>>) -> bool {
     }
 }
 
+/// Judges again when a policy has been on its way for as long as it may be: what it does is known then, or it counts as
+/// one that refuses.
+async fn cut_later(pod: Rc<Pod>) {
+    tokio::time::sleep(ON_ITS_WAY).await;
+    cut(&pod, false);
+}
+
+/// Closes what is not allowed any more. A connection that only waits for a policy on its way goes on for the moment: it
+/// was allowed when it came.
 fn cut_denied(pod: &Pod) {
+    cut(pod, true);
+}
+
+fn cut(pod: &Pod, on_its_way: bool) {
     for connection in pod.table.snapshot() {
         if connection.direction == Direction::Outbound {
             continue;
@@ -87,11 +104,25 @@ fn cut_denied(pod: &Pod) {
         // A workload that left the configuration while its pod lives has no policies that could allow anything.
         let reason = match inbound::verdict(pod, &connection) {
             Some(verdict) if verdict.is_allowed() => continue,
+            Some(verdict) if on_its_way && is_missing(&verdict) => continue,
             Some(verdict) => verdict.to_string(),
             None => "the workload has left the configuration".to_owned(),
         };
         connection.cut.now(Outcome::PolicyChanged, reason);
     }
+}
+
+fn is_missing(verdict: &Verdict) -> bool {
+    let missing = |refusal: &Refusal| {
+        matches!(
+            refusal,
+            Refusal::Unusable {
+                why: Unusable::Missing,
+                ..
+            }
+        )
+    };
+    verdict.refusal().is_some_and(missing)
 }
 
 /// Also closes the tunnels themselves: what is not used by anybody now must not be used later. False where a pod could

@@ -7,6 +7,7 @@ use adit_integration::scenarios;
 
 mod certificates;
 mod conformance;
+mod control;
 mod ends;
 mod families;
 mod faults;
@@ -77,6 +78,14 @@ const POLICY: &[Scenario] = scenarios![
     policy::a_dry_run_is_not_obeyed_and_a_missing_policy_is,
     policy::a_change_cuts_the_connections_that_it_forbids,
     policy::strictness_refuses_plaintext,
+];
+
+const CONTROL: &[Scenario] = scenarios![
+    control::manifests_decide_what_the_traffic_may,
+    control::a_policy_that_allows_disturbs_nobody,
+    control::a_broken_manifest_leaves_what_was,
+    control::traffic_outlives_the_control_plane,
+    control::who_is_not_known_hears_nothing,
 ];
 
 const FAMILIES: &[Scenario] = scenarios![
@@ -187,6 +196,7 @@ fn main() -> ExitCode {
         WAYPOINTS,
         HBONE,
         POLICY,
+        CONTROL,
         FAMILIES,
         MALICIOUS,
         INSPECTION,

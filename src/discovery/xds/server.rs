@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub use clients::{Client, Clients};
 
-use super::session::Answer;
+use super::session::{Answer, Removals};
 use super::{Catalog, Kind, Session};
 use crate::auth::{Authenticator, Caller, Connection, Denied, Presented};
 use crate::xds::node::NodeInfo;
@@ -249,17 +249,40 @@ impl Stream<'_> {
     }
 
     /// Sends what there is; whether all of it went.
+    ///
+    /// A policy is sent before the workloads that name it, and taken back after them: at no moment does a client have a
+    /// workload that names a policy which it has not heard of, and would have to refuse everybody.
     fn send(&mut self, catalog: &Catalog, responses: &Responses) -> bool {
-        for (kind, session) in &mut self.sessions {
+        for kind in [
+            Kind::Authorization,
+            Kind::Address,
+            Kind::Workload,
+            Kind::Authorization,
+        ] {
+            let has = |kind: Kind| {
+                self.sessions
+                    .get(&kind)
+                    .is_none_or(|session| session.has(catalog))
+            };
+            let removals = match kind {
+                Kind::Authorization if !(has(Kind::Address) && has(Kind::Workload)) => Removals::Kept,
+                _ => Removals::Told,
+            };
+            if kind != Kind::Authorization && !has(Kind::Authorization) {
+                continue;
+            }
+            let Some(session) = self.sessions.get_mut(&kind) else {
+                continue;
+            };
             if responses.capacity() == 0 {
                 return false;
             }
             let started = Instant::now();
-            let Some(response) = session.response(catalog, started) else {
+            let Some(response) = session.response(catalog, removals, started) else {
                 continue;
             };
-            self.shared.observer.sent(*kind, &response, started.elapsed());
-            self.client.progress(*kind, session.progress());
+            self.shared.observer.sent(kind, &response, started.elapsed());
+            self.client.progress(kind, session.progress());
             // An error: the client has gone, which the next turn of the loop notices.
             let _ = responses.try_send(Ok(response));
         }

@@ -39,7 +39,18 @@ pub struct Session {
     outstanding: Option<Outstanding>,
     /// The first request is still to be answered.
     fresh: bool,
+    /// What is gone and was not told yet.
+    gone: BTreeSet<Text>,
     status: Progress,
+}
+
+/// Whether a response may say what is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Removals {
+    /// It says so.
+    Told,
+    /// A later one does.
+    Kept,
 }
 
 #[derive(Debug)]
@@ -132,6 +143,7 @@ impl Session {
             nonces: 0,
             outstanding: None,
             fresh: true,
+            gone: BTreeSet::new(),
             status: Progress {
                 on_demand: !wildcard,
                 ..Progress::default()
@@ -169,13 +181,38 @@ impl Session {
         }
     }
 
+    /// Whether the client has been sent everything of this catalog, but for what is gone.
+    pub fn has(&self, catalog: &Catalog) -> bool {
+        match &self.wants {
+            Wants::Everything(Has::Told(_)) => false,
+            Wants::Everything(Has::Snapshot(sent)) => sent.generation() == catalog.generation(),
+            Wants::Keys(keys) => keys.generation == Some(catalog.generation()),
+        }
+    }
+
     /// What the client must be told now: nothing while it has not answered, or if it has everything that it wants.
-    pub fn response(&mut self, catalog: &Catalog, now: Instant) -> Option<DeltaDiscoveryResponse> {
+    /// With [`Removals::Kept`] what is gone is told later.
+    pub fn response(
+        &mut self,
+        catalog: &Catalog,
+        removals: Removals,
+        now: Instant,
+    ) -> Option<DeltaDiscoveryResponse> {
         if self.outstanding.is_some() {
             return None;
         }
         let (resources, removed) = match &mut self.wants {
-            Wants::Everything(has) => everything(self.kind, has, catalog),
+            Wants::Everything(has) => {
+                let (changed, removed) = everything(self.kind, has, catalog);
+                self.gone.extend(removed);
+                // What has come back is not gone.
+                self.gone.retain(|name| catalog.get(self.kind, name).is_none());
+                let told = match removals {
+                    Removals::Told => std::mem::take(&mut self.gone),
+                    Removals::Kept => BTreeSet::new(),
+                };
+                (changed, told.iter().map(ToString::to_string).collect())
+            }
             Wants::Keys(keys) => keys.response(self.kind, &self.node, catalog),
         };
         if resources.is_empty() && removed.is_empty() && !self.fresh {
@@ -224,7 +261,7 @@ fn nonce(number: u64) -> String {
 type Told = (Vec<bytes::Bytes>, Vec<String>);
 
 /// The difference to the snapshot, or to what it said that it has.
-fn everything(kind: Kind, has: &mut Has, catalog: &Catalog) -> Told {
+fn everything(kind: Kind, has: &mut Has, catalog: &Catalog) -> (Vec<bytes::Bytes>, Vec<Text>) {
     let difference = match has {
         Has::Snapshot(before) => catalog.difference(before, kind),
         Has::Told(versions) => {
@@ -246,7 +283,7 @@ fn everything(kind: Kind, has: &mut Has, catalog: &Catalog) -> Told {
             .iter()
             .map(|resource| resource.encoded(kind))
             .collect(),
-        difference.removed.iter().map(ToString::to_string).collect(),
+        difference.removed,
     )
 }
 

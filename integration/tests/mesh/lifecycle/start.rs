@@ -16,7 +16,7 @@ type Settings = &'static [(&'static str, &'static str)];
 const WRONG: &[(Settings, &[&str])] = &[
     (
         &[("LOCAL_XDS_PATH", "")],
-        &["LOCAL_XDS_PATH", "--local-xds-path", "is not set"],
+        &["XDS_ADDRESS", "--xds-address", "LOCAL_XDS_PATH", "is not set"],
     ),
     (&[("ADIT_LOCAL_CA", "")], &["ADIT_LOCAL_CA", "is not set"]),
     (

@@ -114,7 +114,7 @@ impl Client {
 
     /// Takes what there is, and accepts it; whether there was anything.
     fn turn(&mut self, session: &mut Session, catalog: &Catalog) -> bool {
-        let Some(response) = session.response(catalog, Instant::now()) else {
+        let Some(response) = session.response(catalog, Removals::Told, Instant::now()) else {
             return false;
         };
         self.take(&response);
@@ -149,7 +149,9 @@ fn a_client_that_names_nothing_gets_everything_and_then_what_changes() {
 #[test]
 fn the_first_request_is_answered_even_by_nothing() {
     let mut session = session(Kind::Authorization, &subscribe(&[], &[]));
-    let response = session.response(&catalog([]), Instant::now()).expect("an answer");
+    let response = session
+        .response(&catalog([]), Removals::Told, Instant::now())
+        .expect("an answer");
     assert_eq!(
         (response.resources.len(), response.removed_resources.len()),
         (0, 0)
@@ -162,12 +164,14 @@ fn while_a_response_is_out_changes_gather() {
     let first = catalog([workload("a", 1, "n", &[])]);
     let mut session = session(Kind::Address, &subscribe(&[], &[]));
     let mut client = Client::default();
-    let out = session.response(&first, Instant::now()).expect("a response");
+    let out = session
+        .response(&first, Removals::Told, Instant::now())
+        .expect("a response");
     client.take(&out);
     let second = next(&first, [workload("b", 2, "n", &[]), workload("c", 3, "n", &[])]);
     let third = next(&second, [gone("c//Pod/bank/c"), workload("d", 4, "n", &[])]);
     assert_eq!(
-        session.response(&third, Instant::now()),
+        session.response(&third, Removals::Told, Instant::now()),
         None,
         "it has not answered"
     );
@@ -184,18 +188,26 @@ fn while_a_response_is_out_changes_gather() {
 fn a_late_answer_is_no_answer() {
     let first = catalog([workload("a", 1, "n", &[])]);
     let mut session = session(Kind::Address, &subscribe(&[], &[]));
-    let mut old = session.response(&first, Instant::now()).expect("a response");
+    let mut old = session
+        .response(&first, Removals::Told, Instant::now())
+        .expect("a response");
     old.nonce = "0".to_owned();
     assert_eq!(session.request(&ack(&old), Instant::now()), Answer::None);
     let second = next(&first, [gone("c//Pod/bank/a")]);
-    assert_eq!(session.response(&second, Instant::now()), None, "it is still out");
+    assert_eq!(
+        session.response(&second, Removals::Told, Instant::now()),
+        None,
+        "it is still out"
+    );
 }
 
 #[test]
 fn a_refusal_is_kept_and_nothing_is_sent_again() {
     let first = catalog([policy("p", Action::Allow)]);
     let mut session = session(Kind::Authorization, &subscribe(&[], &[]));
-    let out = session.response(&first, Instant::now()).expect("a response");
+    let out = session
+        .response(&first, Removals::Told, Instant::now())
+        .expect("a response");
     let mut nack = ack(&out);
     nack.error_detail = Some(Status {
         code: 3,
@@ -210,7 +222,7 @@ fn a_refusal_is_kept_and_nothing_is_sent_again() {
     );
     assert_eq!(session.progress().refused, Some(reason));
     assert_eq!(session.progress().accepted, None);
-    assert_eq!(session.response(&first, Instant::now()), None);
+    assert_eq!(session.response(&first, Removals::Told, Instant::now()), None);
     let second = next(&first, [policy("p", Action::Deny)]);
     assert!(Client::default().turn(&mut session, &second));
     assert_eq!(session.progress().refused, None);
@@ -230,7 +242,7 @@ fn whoever_comes_back_is_told_the_difference() {
     let mut back = subscribe(&[], &[]);
     back.initial_resource_versions.clone_from(&client.has);
     let second = next(&first, [workload("a", 9, "n", &[]), gone("bank/s")]);
-    let response = session(Kind::Address, &back).response(&second, Instant::now());
+    let response = session(Kind::Address, &back).response(&second, Removals::Told, Instant::now());
     let response = response.expect("a response");
     assert_eq!(response.resources.len(), 1);
     assert_eq!(response.removed_resources, ["bank/s"]);
@@ -243,7 +255,7 @@ fn versions_of_another_server_are_never_taken_for_ours() {
     let first = catalog([service("s", 1)]);
     let mut back = subscribe(&[], &[]);
     back.initial_resource_versions = [("bank/s".to_owned(), "17".to_owned())].into();
-    let response = session(Kind::Address, &back).response(&first, Instant::now());
+    let response = session(Kind::Address, &back).response(&first, Removals::Told, Instant::now());
     assert_eq!(response.expect("a response").resources.len(), 1);
 }
 
@@ -251,7 +263,9 @@ fn versions_of_another_server_are_never_taken_for_ours() {
 fn the_first_kind_of_the_protocol_is_workloads_alone() {
     let first = catalog([workload("a", 1, "n", &["s"]), service("s", 1)]);
     let mut session = session(Kind::Workload, &subscribe(&[], &[]));
-    let response = session.response(&first, Instant::now()).expect("a response");
+    let response = session
+        .response(&first, Removals::Told, Instant::now())
+        .expect("a response");
     assert_eq!(response.resources.len(), 1);
     let resource = discovery::Resource::decode(response.resources[0].clone()).expect("a resource");
     let content = resource.resource.expect("content");
@@ -259,7 +273,7 @@ fn the_first_kind_of_the_protocol_is_workloads_alone() {
     assert_eq!(workload.uid, "c//Pod/bank/a");
     session.request(&ack(&response), Instant::now());
     let second = next(&first, [gone("bank/s")]);
-    assert_eq!(session.response(&second, Instant::now()), None);
+    assert_eq!(session.response(&second, Removals::Told, Instant::now()), None);
 }
 
 #[test]
@@ -319,6 +333,32 @@ fn who_asked_by_key_is_told_what_becomes_of_it() {
     let fourth = next(&third, [gone("c//Pod/bank/c")]);
     assert!(client.turn(&mut session, &fourth));
     assert_eq!(client.names(), ["c//Pod/bank/late"]);
+}
+
+#[test]
+fn what_is_gone_may_be_told_later_and_what_came_back_is_not_gone() {
+    let first = catalog([policy("p", Action::Allow), policy("q", Action::Allow)]);
+    let mut session = session(Kind::Authorization, &subscribe(&[], &[]));
+    let mut client = Client::default();
+    client.turn(&mut session, &first);
+    let gone = |name: &str| Change::Remove(Table::Authorizations, name.into());
+    let second = next(
+        &first,
+        [gone("bank/p"), gone("bank/q"), policy("r", Action::Allow)],
+    );
+    assert!(!session.has(&second));
+    let response = session
+        .response(&second, Removals::Kept, Instant::now())
+        .expect("what is new");
+    client.take(&response);
+    session.request(&ack(&response), Instant::now());
+    assert!(session.has(&second));
+    assert_eq!(client.names(), ["bank/p", "bank/q", "bank/r"]);
+    assert_eq!(session.response(&second, Removals::Kept, Instant::now()), None);
+    let third = next(&second, [policy("q", Action::Deny)]);
+    assert!(client.turn(&mut session, &third));
+    assert_eq!(client.names(), ["bank/q", "bank/r"]);
+    assert_eq!(client.removed, ["bank/p"]);
 }
 
 #[derive(Clone, Debug)]
