@@ -8,6 +8,7 @@
 //! scratch.
 
 mod compute;
+mod gate;
 mod index;
 mod inputs;
 mod outputs;
@@ -16,13 +17,15 @@ mod tests;
 mod touch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Instant;
 
 use adit_discovery::xds::Change;
 use adit_mesh::Interner;
 
-use crate::objects::{Key, Name, Object};
+use crate::objects::{Key, Kind, Name, Object};
 use crate::settings::Settings;
 use crate::translate::Condition;
+use gate::Gate;
 use index::Index;
 use inputs::Inputs;
 use outputs::Outputs;
@@ -69,6 +72,8 @@ pub struct Graph {
     index: Index,
     outputs: Outputs,
     dirty: BTreeSet<Output>,
+    /// None as long as strictness begins at once.
+    gate: Option<Gate>,
 }
 
 /// What a settling has changed.
@@ -108,6 +113,7 @@ impl Graph {
             index: Index::default(),
             outputs: Outputs::default(),
             dirty: BTreeSet::new(),
+            gate: None,
         };
         graph.dirty.insert(Output::Strict);
         graph
@@ -129,6 +135,10 @@ impl Graph {
         let before = self.inputs.replace(&key, now.clone());
         if before == now {
             return;
+        }
+        if let (Some(gate), Kind::Pod) = (&mut self.gate, key.kind) {
+            let pod = self.inputs.pods.get(&key.name).map(|pod| &**pod);
+            gate.note(&key.name, pod, Instant::now());
         }
         if let Some(before) = &before {
             self.index.remove(before);
@@ -157,13 +167,39 @@ impl Graph {
         settled
     }
 
+    /// From now on strictness begins for a pod that joins the mesh when all tunnels have [acknowledged](Self::acknowledged)
+    /// it. Those that are in it are taken for known.
+    pub fn hold_strictness(&mut self) {
+        self.gate = Some(Gate::new(self.inputs.pods.values().map(|pod| &**pod)));
+    }
+
+    /// What was settled is in this generation.
+    pub fn published(&mut self, generation: u64) {
+        if let Some(gate) = &mut self.gate {
+            gate.published(generation);
+        }
+    }
+
+    /// All tunnels have accepted everything up to a generation; `None` if there is no tunnel.
+    pub fn acknowledged(&mut self, accepted: Option<u64>, now: Instant) {
+        if let Some(gate) = &mut self.gate {
+            let ready = gate.acknowledged(accepted, now);
+            self.dirty.extend(ready.into_iter().map(Output::Pod));
+        }
+    }
+
+    /// When [`acknowledged`](Self::acknowledged) has something to do although nobody has said anything.
+    pub fn strictness_due(&self) -> Option<Instant> {
+        self.gate.as_ref()?.due()
+    }
+
     /// What the people who wrote the objects must be told.
     pub fn conditions(&self) -> &BTreeMap<Key, Vec<Condition>> {
         self.outputs.conditions()
     }
 
     /// How many objects there are of each kind.
-    pub fn counts(&self) -> BTreeMap<crate::objects::Kind, usize> {
+    pub fn counts(&self) -> BTreeMap<Kind, usize> {
         self.inputs.counts()
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_discovery::xds::{Catalog, Debounce, debounce::Waiting};
+use adit_discovery::xds::{Catalog, Clients, Debounce, debounce::Waiting};
 use tokio::sync::{mpsc, watch};
 
 use crate::graph::{Event, Graph};
@@ -56,11 +56,19 @@ impl Mill {
         self.conditions.subscribe()
     }
 
-    /// Runs until the source ends.
-    pub async fn run(mut self, mut source: mpsc::Receiver<Told>) {
+    /// Runs until the source ends. `clients` are those who are served: they say what they have accepted.
+    pub async fn run(mut self, mut source: mpsc::Receiver<Told>, clients: Clients) {
         let mut complete = false;
         let mut waiting: Option<Waiting> = None;
+        let mut progress = clients.changed();
         loop {
+            let strictness = self.graph.strictness_due();
+            let strictness = async {
+                match strictness {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             let due = waiting
                 .filter(|_| complete)
                 .map(|waiting| waiting.due(&self.debounce));
@@ -84,6 +92,7 @@ impl Mill {
                         if !complete {
                             complete = true;
                             let since = waiting.take().map_or_else(Instant::now, |waiting| waiting.since());
+                            self.graph.hold_strictness();
                             self.publish(since);
                             tracing::info!(objects = ?self.graph.counts(), "everything has been seen");
                         }
@@ -95,7 +104,24 @@ impl Mill {
                         self.publish(waiting.since());
                     }
                 }
+                changed = progress.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.acknowledge(&clients, &mut waiting);
+                }
+                () = strictness => self.acknowledge(&clients, &mut waiting),
             }
+        }
+    }
+
+    /// Pods that everybody knows by now become strict.
+    fn acknowledge(&mut self, clients: &Clients, waiting: &mut Option<Waiting>) {
+        let now = Instant::now();
+        self.graph
+            .acknowledged(clients.accepted_by_all(adit_discovery::xds::Kind::Address), now);
+        if self.graph.is_dirty() && waiting.is_none() {
+            *waiting = Some(Waiting::new(now, true));
         }
     }
 
@@ -127,6 +153,7 @@ impl Mill {
         } else if !first {
             return;
         }
+        self.graph.published(self.catalog.generation());
         self.metrics.published(&self.catalog);
         tracing::debug!(
             generation = self.catalog.generation(),

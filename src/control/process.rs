@@ -97,9 +97,10 @@ async fn control(args: Args) -> anyhow::Result<()> {
     tokio::spawn(serving::keep(authority, names, configs));
 
     let (drain, draining) = drain::channel();
+    let discovery_clients = discovery.clients();
     let pages = Pages {
         metrics,
-        clients: discovery.clients(),
+        clients: discovery_clients.clone(),
         published: published.clone(),
         conditions,
     };
@@ -137,7 +138,7 @@ async fn control(args: Args) -> anyhow::Result<()> {
     let serving = tokio::spawn(serving);
     let (events, source) = mpsc::channel(EVENTS);
     tokio::spawn(follow::run(Directory::new(&args.manifests), events));
-    let mill = tokio::spawn(mill.run(source));
+    let mill = tokio::spawn(mill.run(source, discovery_clients));
     tokio::spawn(async move {
         let mut published = published;
         // An error: the mill has ended, and with it the process.

@@ -30,6 +30,9 @@ mod process;
 /// How long anything in the lab may take that usually takes a moment. Longer means that it will not happen.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
+/// The policy that refuses plaintext, which a control plane gives to pods of a strict mesh.
+pub const STRICT: &str = "istio_converted_static_strict";
+
 /// Which pod to make.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PodSpec {
@@ -378,7 +381,8 @@ impl World {
         self.publish()
     }
 
-    /// Waits until every tunnel knows of all enrolled pods that they are.
+    /// Waits until every tunnel knows of all enrolled pods that they are, and that they take no plaintext any more, which
+    /// begins when all tunnels know that.
     ///
     /// # Errors
     /// They do not in time.
@@ -390,7 +394,7 @@ impl World {
                     serde_json::from_str(&tunnel.admin("GET", "/config_dump")?.body)?;
                 let workloads = dump["workloads"].as_array().into_iter().flatten();
                 let known: BTreeSet<_> = workloads
-                    .filter(|workload| workload["protocol"] == "HBONE")
+                    .filter(|workload| workload["protocol"] == "HBONE" && is_strict(workload))
                     .filter_map(|workload| workload["name"].as_str())
                     .collect();
                 let all = self.enrolled.iter().all(|name| known.contains(name.as_str()));
@@ -413,4 +417,11 @@ impl World {
         self.enrolled.remove(name);
         self.publish()
     }
+}
+
+/// Whether a workload of a dump names the policy that refuses plaintext.
+fn is_strict(workload: &serde_json::Value) -> bool {
+    let policies = workload["authorizationPolicies"].as_array();
+    let strict = |name: &serde_json::Value| name.as_str().is_some_and(|name| name.ends_with(STRICT));
+    policies.into_iter().flatten().any(strict)
 }

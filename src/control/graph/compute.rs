@@ -89,8 +89,14 @@ impl Graph {
         let gateway = gateway.map(|gateway| Name::new(name.namespace.clone(), gateway.clone()));
         let gateway = gateway.and_then(|gateway| self.inputs.gateways.get(&gateway));
         let class = gateway.and_then(|gateway| self.inputs.class(&gateway.class));
+        let held = self.gate.as_ref().is_some_and(|gate| gate.holds(name));
+        let mut policies = self.policies_of(&name.namespace, &pod.meta.labels, &services);
+        policies.extend(
+            self.proof_policy(&name.namespace, &pod.meta.labels)
+                .filter(|_| !held),
+        );
         let around = Surroundings {
-            policies: self.policies_of(&name.namespace, &pod.meta.labels, &services),
+            policies,
             services,
             waypoint: self.workload_waypoint(&pod.meta),
             application_tunnel: workload::application_tunnel(gateway.map(|gateway| &**gateway), class),
@@ -154,8 +160,10 @@ impl Graph {
                 services.extend(self.hosts_of(other).map(|key| (key, ports.clone())));
             }
         }
+        let mut policies = self.policies_of(&name.namespace, labels, &services);
+        policies.extend(self.proof_policy(&name.namespace, labels));
         let around = Surroundings {
-            policies: self.policies_of(&name.namespace, labels, &services),
+            policies,
             services,
             waypoint: self.workload_waypoint(&one.meta),
             ..Surroundings::default()
@@ -173,10 +181,14 @@ impl Graph {
         if hosts.is_empty() || one.selector.is_some() {
             return Vec::new();
         }
-        let around = |labels: &Labels, services: Vec<(ServiceKey, PortMap)>| Surroundings {
-            policies: self.policies_of(&name.namespace, labels, &services),
-            services,
-            ..Surroundings::default()
+        let around = |labels: &Labels, services: Vec<(ServiceKey, PortMap)>| {
+            let mut policies = self.policies_of(&name.namespace, labels, &services);
+            policies.extend(self.proof_policy(&name.namespace, labels));
+            Surroundings {
+                policies,
+                services,
+                ..Surroundings::default()
+            }
         };
         let listed = one.endpoints.iter().filter_map(|place| {
             let ports = entry::ports_of_place(one, place);
@@ -394,7 +406,7 @@ impl Graph {
         }
     }
 
-    /// The policies that a workload names.
+    /// The AuthorizationPolicies that a workload names.
     fn policies_of(
         &self,
         namespace: &Text,
@@ -404,17 +416,15 @@ impl Graph {
         let root = &self.settings.root_namespace;
         let own = within(&self.inputs.authorizations, namespace);
         let wider = within(&self.inputs.authorizations, root).filter(|_| namespace != root);
-        let mut policies: Vec<_> = own
-            .chain(wider)
+        own.chain(wider)
             .filter(|one| self.names(one, namespace, labels, services))
             .map(|one| names::authorization(&one.meta.name))
-            .collect();
-        policies.extend(authentication::policy_of(
-            &self.levels(namespace),
-            labels,
-            &self.settings,
-        ));
-        policies
+            .collect()
+    }
+
+    /// The policy that a workload names for the proof of its callers.
+    fn proof_policy(&self, namespace: &Text, labels: &Labels) -> Option<PolicyKey> {
+        authentication::policy_of(&self.levels(namespace), labels, &self.settings)
     }
 
     /// Whether a workload names a policy.

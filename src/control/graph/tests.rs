@@ -1,4 +1,5 @@
 mod cases;
+mod gate;
 mod random;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use crate::lab::apps::{self, Answer, ECHO_PORT, HTTP_PORT};
 use crate::lab::http::{self, Failure};
 use crate::lab::manifests;
 use crate::lab::screen::Screen;
-use crate::lab::world::{Pod, PodSpec, Tunnel, World};
+use crate::lab::world::{Pod, PodSpec, STRICT, Tunnel, World};
 use crate::lab::{host, observe};
 
 /// The Kubernetes namespace of the bank.
@@ -24,7 +24,7 @@ pub(super) const LEDGER_POLICY: &str = "ledger-callers";
 pub(super) const ANALYTICS_POLICY: &str = "analytics-callers";
 
 /// The policy that refuses plaintext, which the control plane gives to every workload.
-pub(super) const STRICT_POLICY: &str = "istio_converted_static_strict";
+pub(super) const STRICT_POLICY: &str = STRICT;
 
 /// The manifests that say who may do what.
 pub(super) const POLICIES: &str = "policies.yaml";

@@ -63,11 +63,14 @@ impl Clients {
     }
 
     /// The oldest generation among the last ones that each client of this kind has accepted; `None` if there is no
-    /// such client. What is in it has arrived everywhere.
+    /// such client. What is in it has arrived everywhere. Who asks by key always asks for the newest.
     pub fn accepted_by_all(&self, kind: Kind) -> Option<u64> {
         let all = self.lock();
         let kinds = all.values().filter_map(|client| client.kinds.get(&kind));
-        kinds.map(|progress| progress.accepted.unwrap_or(0)).min()
+        kinds
+            .filter(|progress| !progress.on_demand)
+            .map(|progress| progress.accepted.unwrap_or(0))
+            .min()
     }
 
     /// Changes whenever a client comes, goes, or has come further.
