@@ -3,6 +3,8 @@
 //! A node's tunnel asks for the identities of its node's pods, each by name (`ImpersonatedIdentity`); the authority
 //! decides whether it may. The key is made here and never leaves.
 
+pub mod kept;
+
 use std::time::Duration;
 
 use adit_mesh::Identity;

@@ -10,7 +10,7 @@ mod mirror;
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use adit_mesh::Store;
 use adit_proto::discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
@@ -20,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::Status;
 use crate::channel::{ConnectError, ControlPlane, told};
+use crate::kept::Kept;
 use crate::xds::Kind;
 use backoff::Backoff;
 use mirror::Mirror;
@@ -47,20 +48,39 @@ pub enum RemoteError {
     },
 }
 
+/// The name under which the mesh is kept.
+const MESH: &str = "mesh";
+/// A control plane that is there has sent everything by then; a tunnel that waits longer for it refuses connections.
+const FIRST_WORD: Duration = Duration::from_secs(3);
+/// How much a successor may be behind.
+const SAVE_AFTER: Duration = Duration::from_secs(5);
+
+/// What a predecessor kept, and how old it may be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// Where it is.
+    pub kept: Kept,
+    /// What is older is not used.
+    pub longest: Duration,
+}
+
 /// Keeps a [`Store`] as a control plane describes it. Nothing else may write to that store.
 #[derive(Debug)]
 pub struct RemoteSource {
     control_plane: ControlPlane,
     node: Node,
     mirror: Arc<Mutex<Mirror>>,
+    memory: Option<Memory>,
     status: watch::Sender<Status>,
     changed: watch::Sender<u64>,
 }
 
 impl RemoteSource {
     /// A source that will hear `control_plane`, which knows us as `node`, and write to `store`.
-    pub fn new(control_plane: ControlPlane, node: Node, store: Arc<Store>) -> Self {
+    /// With a `memory`, what a predecessor kept is used while the control plane is not heard, and what it says is kept.
+    pub fn new(control_plane: ControlPlane, node: Node, store: Arc<Store>, memory: Option<Memory>) -> Self {
         Self {
+            memory,
             control_plane,
             node,
             mirror: Arc::new(Mutex::new(Mirror::new(store))),
@@ -81,6 +101,51 @@ impl RemoteSource {
 
     /// Hears the control plane until the runtime ends: connects, and again whenever the connection is lost.
     pub async fn run(self) {
+        if let Some(memory) = &self.memory {
+            tokio::spawn(save(
+                memory.kept.clone(),
+                Arc::clone(&self.mirror),
+                self.changed.subscribe(),
+            ));
+        }
+        tokio::select! {
+            never = self.follow() => never,
+            never = self.remember() => never,
+        }
+    }
+
+    /// Uses what a predecessor kept, if the control plane has not said anything in time.
+    async fn remember(&self) {
+        tokio::time::sleep(FIRST_WORD).await;
+        self.recall();
+        std::future::pending().await
+    }
+
+    fn recall(&self) {
+        let Some(memory) = &self.memory else {
+            return;
+        };
+        let mut mirror = lock(&self.mirror);
+        // What has come from the control plane is newer.
+        if !mirror.is_empty() {
+            return;
+        }
+        let now = SystemTime::now();
+        match memory.kept.get(MESH, memory.longest, now) {
+            Ok(Some((saved, age))) => {
+                tracing::warn!(?age, "no control plane; the mesh is as a predecessor knew it");
+                mirror.restore(saved);
+                mirror.complete();
+                let error = self.status.borrow().error.clone();
+                mirror.publish(&self.status, &self.changed, now - age);
+                self.status.send_modify(|status| status.error = error);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "what a predecessor kept is not used"),
+        }
+    }
+
+    async fn follow(&self) {
         let mut backoff = Backoff::default();
         loop {
             match self.hear(&mut backoff).await {
@@ -90,6 +155,7 @@ impl RemoteSource {
                     tracing::warn!(%error, "no control plane; what it said last stays");
                     self.status
                         .send_modify(|status| status.error = Some(error.into()));
+                    self.recall();
                 }
             }
             tokio::time::sleep(backoff.next()).await;
@@ -172,6 +238,22 @@ impl RemoteSource {
             type_url: kind.url().to_owned(),
             initial_resource_versions: lock(&self.mirror).versions(kind),
             ..DeltaDiscoveryRequest::default()
+        }
+    }
+}
+
+/// Keeps the mesh whenever it has changed, for as long as the process runs.
+async fn save(kept: Kept, mirror: Arc<Mutex<Mirror>>, mut changed: watch::Receiver<u64>) {
+    while changed.changed().await.is_ok() {
+        tokio::time::sleep(SAVE_AFTER).await;
+        changed.borrow_and_update();
+        let (kept, mirror) = (kept.clone(), Arc::clone(&mirror));
+        let saved = tokio::task::spawn_blocking(move || {
+            let saved = lock(&mirror).saved();
+            kept.put(MESH, &saved, SystemTime::now())
+        });
+        if let Ok(Err(error)) = saved.await {
+            tracing::warn!(%error, "the mesh is not kept for a successor");
         }
     }
 }

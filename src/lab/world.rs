@@ -336,6 +336,8 @@ impl World {
         environment.extend(self.settings.iter().cloned());
         let node = &mut self.nodes[node];
         environment.push(("INPOD_UDS".to_owned(), node.agent.path().display().to_string()));
+        let state = host::path(&format!("{}-state", node.name)).display().to_string();
+        environment.push(("ADIT_STATE_DIR".to_owned(), state));
         let snapshots = node.agent.snapshots();
         let tunnel = Tunnel::start(&name, attachment, &self.executable, &environment)?;
         let ready = tunnel

@@ -122,6 +122,21 @@ pub struct SourceArgs {
     /// of a mesh on one machine [default: none]
     #[arg(long, env = "ADIT_LOCAL_CA", value_name = "DIR", hide_env_values = true)]
     pub local_ca: Option<String>,
+    /// Directory in memory (below /run) in which the tunnel keeps the mesh and its certificates for a successor, which then
+    /// serves at once while the control plane is away; mode 0700 [default: none, nothing is kept]
+    #[arg(long, env = "ADIT_STATE_DIR", value_name = "DIR", hide_env_values = true)]
+    pub state_dir: Option<String>,
+    /// How old a mesh may be that a predecessor kept [default: 24h, as long as certificates are valid]
+    #[arg(
+        long,
+        env = "ADIT_STATE_MAX_AGE",
+        value_name = "DURATION",
+        hide_env_values = true
+    )]
+    pub state_max_age: Option<String>,
+    /// Whether private keys are kept in the state directory too [default: true]
+    #[arg(long, env = "ADIT_STATE_KEYS", value_name = "BOOL", hide_env_values = true)]
+    pub state_keys: Option<String>,
     /// How long certificates are valid; they are renewed at half of it [default: 24h]
     #[arg(long, env = "SECRET_TTL", value_name = "DURATION", hide_env_values = true)]
     pub secret_ttl: Option<String>,

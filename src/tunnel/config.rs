@@ -25,7 +25,7 @@ pub use limits::Limits;
 pub use node::{Node, OwnPod};
 pub use process::{LogFormat, Logging, Ports, Process};
 pub use sockets::{KeepSource, Sockets};
-pub use sources::{CertificateSource, Certificates, MeshSource};
+pub use sources::{CertificateSource, Certificates, MeshSource, State};
 pub use traffic::Traffic;
 pub use unsupported::Unsupported;
 
@@ -42,6 +42,8 @@ pub struct Config {
     pub mesh: MeshSource,
     /// Certificates and trust.
     pub certificates: Certificates,
+    /// What is kept for a successor; `None` keeps nothing.
+    pub state: Option<State>,
     /// The socket on which the node agent hands over pods.
     pub agent_socket: PathBuf,
     /// Options of sockets.
@@ -77,6 +79,7 @@ impl Config {
             mesh: MeshSource::new(&args.sources, &node, &proxy, environment)?,
             certificates: Certificates::new(&args, &node, environment)?,
             node,
+            state: State::new(&args.sources)?,
             agent_socket: sources::agent_socket(&args.sources)?,
             sockets: Sockets::new(&args.sockets)?,
             hbone: hbone::settings(&args.hbone)?,

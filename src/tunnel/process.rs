@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use adit_discovery::{LocalSource, RemoteAuthority, RemoteSource, Status};
+use adit_discovery::authority::kept::forget_others;
+use adit_discovery::{Kept, KeptIssuer, LocalSource, Memory, RemoteAuthority, RemoteSource, Status};
 use adit_mesh::Text;
 use adit_mesh::registry::{LocalNode, Store};
 use adit_net::rlimit::{self, OpenFiles};
@@ -26,7 +27,7 @@ use tokio::time::Instant;
 
 use crate::admin;
 use crate::cli::Args;
-use crate::config::{CertificateSource, Config, Environment, LogFormat, MeshSource};
+use crate::config::{CertificateSource, Config, Environment, LogFormat, MeshSource, State};
 use crate::limits;
 use crate::pods::PodManager;
 use crate::recheck;
@@ -34,6 +35,9 @@ use crate::worker::{Shared, Worker};
 
 /// When everything that only the start needs has run.
 const STARTED: Duration = Duration::from_secs(3);
+/// How often certificates of pods that have gone are looked for. Longer than a tunnel takes to hear of its pods, so that a
+/// successor does not forget what it is about to need.
+const FORGET: Duration = Duration::from_secs(300);
 /// What the log may take to be written at the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -74,13 +78,14 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
         &log.writer,
     );
     let (spans, exporter) = spans(&config, &metrics).await?;
-    let certificates = certificates(&config)?;
+    let kept = kept(&config)?;
+    let certificates = certificates(&config, kept.as_ref())?;
     let store = Arc::new(Store::new(LocalNode {
         name: Text::from(config.node.name.as_deref().unwrap_or_default()),
         network: Text::from(config.node.network.as_str()),
         cluster: Text::from(config.node.cluster.as_str()),
     }));
-    let source = Source::new(&config, &store);
+    let source = Source::new(&config, &store, kept.as_ref());
     let (name, changes, status) = (source.name(), source.changed(), source.status());
     let process = config.process.clone();
     let agent_socket = config.agent_socket.clone();
@@ -116,6 +121,9 @@ async fn control(config: Config, log: &Log) -> anyhow::Result<()> {
     tokio::spawn(admin::follow(shared.clone(), name, changes, status, complete));
     tokio::spawn(pods.clone().balance());
     tokio::spawn(release_code());
+    if let Some(kept) = kept {
+        tokio::spawn(forget(kept, shared.certificates.clone()));
+    }
     let mut agent = pods.clone();
     let agent = tokio::spawn(async move { adit_zds::client::run(&agent_socket, &mut agent).await });
 
@@ -147,13 +155,17 @@ enum Source {
 }
 
 impl Source {
-    fn new(config: &Config, store: &Arc<Store>) -> Self {
+    fn new(config: &Config, store: &Arc<Store>, kept: Option<&Kept>) -> Self {
         match &config.mesh {
             MeshSource::File(path) => Self::File(LocalSource::new(path.clone(), store.clone())),
             MeshSource::ControlPlane(control_plane) => Self::ControlPlane(Box::new(RemoteSource::new(
                 (**control_plane).clone(),
                 config.node.description(),
                 store.clone(),
+                kept.zip(config.state.as_ref()).map(|(kept, state)| Memory {
+                    kept: kept.clone(),
+                    longest: state.max_age,
+                }),
             ))),
         }
     }
@@ -229,7 +241,22 @@ async fn spans(config: &Config, metrics: &Metrics) -> anyhow::Result<(Option<Spa
     Ok((Some(spans), Some(exporter)))
 }
 
-fn certificates(config: &Config) -> anyhow::Result<CertificateManager> {
+/// The directory in which things are kept for a successor.
+fn kept(config: &Config) -> anyhow::Result<Option<Kept>> {
+    let open = |state: &State| Kept::open(&state.directory).context("ADIT_STATE_DIR");
+    config.state.as_ref().map(open).transpose()
+}
+
+/// Forgets the kept certificates of pods that have gone.
+async fn forget(kept: Kept, certificates: CertificateManager) {
+    loop {
+        tokio::time::sleep(FORGET).await;
+        let held = certificates.list().into_iter().map(|status| status.identity);
+        forget_others(&kept, held);
+    }
+}
+
+fn certificates(config: &Config, kept: Option<&Kept>) -> anyhow::Result<CertificateManager> {
     let settings = &config.certificates;
     let trust = TrustStore::open(&settings.trust_options())?;
     // Following ends with the process.
@@ -241,7 +268,11 @@ fn certificates(config: &Config) -> anyhow::Result<CertificateManager> {
             SystemTime::now(),
         )?),
         CertificateSource::ControlPlane(control_plane) => {
-            Arc::new(RemoteAuthority::new((**control_plane).clone(), settings.ttl))
+            let remote = Arc::new(RemoteAuthority::new((**control_plane).clone(), settings.ttl));
+            match kept.filter(|_| config.state.as_ref().is_some_and(|state| state.keys)) {
+                Some(kept) => Arc::new(KeptIssuer::new(remote, kept.clone())),
+                None => remote,
+            }
         }
     };
     let tls = TlsOptions {

@@ -269,6 +269,62 @@ pub fn traffic_outlives_the_control_plane() -> anyhow::Result<()> {
     becomes(&world, "client", false)
 }
 
+/// The control plane is away, and a tunnel is replaced: its successor serves with the mesh and the certificates that were
+/// kept for it, and mutual TLS goes on.
+pub fn a_tunnel_is_replaced_while_the_control_plane_is_away() -> anyhow::Result<()> {
+    let mut world = build(&[])?;
+    manifests::write(
+        POLICIES,
+        &[manifests::allow_only("callers", BANK, "ledger", &["client"])],
+    )?;
+    known(&mut world, "bank/callers", true)?;
+    let namespace = world.pod("client")?.namespace().clone();
+    // Kept some seconds after the last change.
+    for node in ["node-1", "node-2"] {
+        let file = host::path(&format!("{node}-state/mesh.kept"));
+        observe::eventually(format_args!("{node} to keep the mesh"), || {
+            let text = std::fs::read(&file).unwrap_or_default();
+            Ok(text.windows(7).any(|part| part == b"callers").then_some(()))
+        })?;
+    }
+    world.control()?.kill();
+    let traffic = Traffic::start(&namespace, SocketAddr::new(LEDGER_VIP, HTTP_PORT), 2)?;
+    for node in 0..2 {
+        traffic.wait_answers(20)?;
+        world.start_tunnel(node)?;
+        let status = world.retire_tunnel(node)?;
+        ensure!(status.success(), "the old tunnel ended with {status}");
+    }
+    traffic.wait_answers(50)?;
+    let tally = traffic.stop();
+    ensure!(tally.failures() == 0, "requests failed: {tally:?}");
+    ensure!(
+        !answered(&world, "outsider")?,
+        "plaintext was taken, although the mesh is strict"
+    );
+    let tunnel = world.node(1)?.tunnel()?;
+    let explained = tunnel.admin("GET", "/explain?source=bank/client&destination=10.96.0.30:8080")?;
+    ensure!(explained.body.contains("bank/callers"), "{}", explained.body);
+    let dump = tunnel.admin("GET", "/config_dump")?.body;
+    let dump: Value = serde_json::from_str(&dump)?;
+    let error = dump["configuration"]["lastError"].as_str().unwrap_or_default();
+    ensure!(
+        error.contains("cannot connect"),
+        "it does not say that it is alone: {error:?}"
+    );
+    // Keys are their owner's alone.
+    let mode = |path: &std::path::Path| {
+        use std::os::unix::fs::PermissionsExt;
+        anyhow::Ok(std::fs::metadata(path)?.permissions().mode() & 0o777)
+    };
+    let directory = host::path("node-1-state");
+    ensure!(mode(&directory)? == 0o700);
+    for entry in std::fs::read_dir(&directory)? {
+        ensure!(mode(&entry?.path())? == 0o600);
+    }
+    Ok(())
+}
+
 /// A tunnel that cannot prove who it is hears nothing, and does not become ready.
 pub fn who_is_not_known_hears_nothing() -> anyhow::Result<()> {
     let mut world = build(&[])?;

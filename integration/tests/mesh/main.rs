@@ -86,6 +86,7 @@ const CONTROL: &[Scenario] = scenarios![
     control::a_policy_that_allows_disturbs_nobody,
     control::a_broken_manifest_leaves_what_was,
     control::traffic_outlives_the_control_plane,
+    control::a_tunnel_is_replaced_while_the_control_plane_is_away,
     control::who_is_not_known_hears_nothing,
 ];
 

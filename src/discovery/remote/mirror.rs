@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use adit_mesh::registry::{Rejection, ResourceName, Update};
 use adit_mesh::{Interner, Store, Text};
-use adit_proto::discovery::{DeltaDiscoveryResponse, Resource};
+use adit_proto::discovery::{Any, DeltaDiscoveryResponse, Resource};
 use prost::Message;
 use tokio::sync::watch;
 
@@ -24,6 +24,15 @@ pub(super) struct Mirror {
     addresses: Versions,
     authorizations: Versions,
     generation: u64,
+}
+
+/// A mesh as it is kept for a successor: encoded resources.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Saved {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    addresses: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    authorizations: Vec<Vec<u8>>,
 }
 
 /// What we have of a kind, by name.
@@ -115,6 +124,59 @@ impl Mirror {
         }
         self.generation = self.store.update(batch);
         (!refusal.is_empty()).then_some(refusal)
+    }
+
+    /// Whether nothing has come yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.addresses.held.is_empty() && self.authorizations.held.is_empty()
+    }
+
+    /// Everything that is good, as a control plane would send it.
+    pub(super) fn saved(&self) -> Saved {
+        let snapshot = self.store.snapshot();
+        let resource = |versions: &Versions, kind: Kind, name: &str, content: Vec<u8>| {
+            let version = versions.held.get(name)?;
+            let resource = Resource {
+                version: version.to_string(),
+                resource: Some(Any {
+                    type_url: kind.url().to_owned(),
+                    value: content.into(),
+                }),
+                name: name.to_owned(),
+                aliases: Vec::new(),
+            };
+            Some(resource.encode_to_vec())
+        };
+        let address = |name: &str, content| resource(&self.addresses, Kind::Address, name, content);
+        let workloads = snapshot
+            .workloads()
+            .filter_map(|one| address(&one.uid, wire::write_workload(one)));
+        let services = snapshot
+            .services()
+            .filter_map(|one| address(&one.key.to_string(), wire::write_service(one)));
+        let policies = snapshot.policies().filter_map(|one| {
+            let name = one.key.to_string();
+            resource(
+                &self.authorizations,
+                Kind::Authorization,
+                &name,
+                wire::write_policy(one),
+            )
+        });
+        Saved {
+            addresses: workloads.chain(services).collect(),
+            authorizations: policies.collect(),
+        }
+    }
+
+    /// Takes what a predecessor saved for what a control plane has sent.
+    pub(super) fn restore(&mut self, saved: Saved) {
+        let response = |resources: Vec<Vec<u8>>| DeltaDiscoveryResponse {
+            resources: resources.into_iter().map(Into::into).collect(),
+            ..DeltaDiscoveryResponse::default()
+        };
+        self.apply(Kind::Authorization, &response(saved.authorizations));
+        self.apply(Kind::Address, &response(saved.addresses));
     }
 
     /// Everything that was asked for has come once.

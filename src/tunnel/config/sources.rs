@@ -45,6 +45,29 @@ pub enum CertificateSource {
     ControlPlane(Box<ControlPlane>),
 }
 
+/// What is kept for a successor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct State {
+    /// Where.
+    pub directory: PathBuf,
+    /// How old the mesh may be.
+    pub max_age: Duration,
+    /// Whether certificates are kept too, with their keys.
+    pub keys: bool,
+}
+
+impl State {
+    pub(super) fn new(args: &SourceArgs) -> Result<Option<Self>, ConfigError> {
+        let max_age = read::duration("ADIT_STATE_MAX_AGE", &args.state_max_age)?.unwrap_or(DEFAULT_TTL);
+        let keys = read::boolean("ADIT_STATE_KEYS", &args.state_keys)?.unwrap_or(true);
+        Ok(read::path(&args.state_dir).map(|directory| Self {
+            directory,
+            max_age,
+            keys,
+        }))
+    }
+}
+
 /// Certificates and trust.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Certificates {

@@ -20,8 +20,9 @@ use tonic::transport::Channel;
 use super::*;
 use crate::auth::{Authenticating, Proof};
 use crate::channel::{ControlPlane, Roots, Token};
+use crate::kept::Kept;
 use crate::listen;
-use crate::remote::RemoteSource;
+use crate::remote::{Memory, RemoteSource};
 use crate::xds::catalog::Change;
 use crate::xds::node::metadata;
 use crate::xds::{Resource, catalog::Table};
@@ -139,8 +140,12 @@ impl Stage {
     }
 
     fn source(&self) -> (Arc<Store>, RemoteSource) {
+        self.source_with(None)
+    }
+
+    fn source_with(&self, memory: Option<Memory>) -> (Arc<Store>, RemoteSource) {
         let store = Arc::new(Store::new(LocalNode::default()));
-        let source = RemoteSource::new(self.control_plane.clone(), node(), store.clone());
+        let source = RemoteSource::new(self.control_plane.clone(), node(), store.clone(), memory);
         (store, source)
     }
 
@@ -263,6 +268,48 @@ async fn when_the_control_plane_ends_what_it_said_stays() {
     eventually("an error", || status.borrow().error.is_some()).await;
     assert!(store.is_complete() && names(&store) == ["ledger"]);
     assert_eq!(stage.clients.len(), 0);
+}
+
+#[tokio::test]
+async fn a_successor_uses_what_was_kept_until_it_hears_the_control_plane() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = || {
+        Some(Memory {
+            kept: Kept::open(&folder.path().join("state")).expect("a directory"),
+            longest: Duration::from_secs(3600),
+        })
+    };
+    let mut stage = Stage::new(settings()).await;
+    stage.publish([service("ledger"), policy("p")]);
+    let (store, source) = stage.source_with(memory());
+    let first = tokio::spawn(source.run());
+    eventually("everything", || store.is_complete()).await;
+    eventually("it to be kept", || {
+        memory().expect("one").kept.names() == ["mesh"]
+    })
+    .await;
+    first.abort();
+    // Somebody listens, and nobody answers.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let there = std::mem::replace(
+        &mut stage.control_plane.address,
+        format!("https://127.0.0.1:{port}").parse().expect("an address"),
+    );
+    let (store, source) = stage.source_with(memory());
+    let (mut status, second) = (source.status(), tokio::spawn(source.run()));
+    eventually("what was kept", || store.is_complete()).await;
+    assert_eq!(names(&store), ["ledger", "p"]);
+    assert_eq!(status.borrow_and_update().services, 1);
+    second.abort();
+    // One that is there is asked for the difference, and has the last word.
+    stage.control_plane.address = there;
+    stage.publish([service("audit")]);
+    let before = stage.counts.of("sent Address");
+    let (store, source) = stage.source_with(memory());
+    tokio::spawn(source.run());
+    eventually("the present mesh", || names(&store) == ["audit", "ledger", "p"]).await;
+    assert_eq!(stage.counts.of("sent Address"), before + 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The control plane, as a DaemonSet written for ztunnel describes it.
 
+use std::time::Duration;
+
 use adit_discovery::ControlPlane;
 use adit_discovery::channel::{Roots, Token};
 
@@ -177,4 +179,19 @@ fn a_tunnel_describes_itself_as_ztunnel_does() {
             "X"
         ]
     );
+}
+
+#[test]
+fn what_is_kept_for_a_successor_is_off_unless_a_directory_is_given() {
+    let state = |variables: &[(&str, &str)]| with(variables).expect("valid").state;
+    assert_eq!(state(&[("ADIT_STATE_KEYS", "false")]), None);
+    let kept = state(&[("ADIT_STATE_DIR", "/run/x")]).expect("a directory");
+    assert_eq!((kept.max_age, kept.keys), (Duration::from_secs(86_400), true));
+    let less = state(&[
+        ("ADIT_STATE_DIR", "/run/x"),
+        ("ADIT_STATE_KEYS", "false"),
+        ("ADIT_STATE_MAX_AGE", "1h"),
+    ]);
+    let less = less.expect("a directory");
+    assert_eq!((less.max_age, less.keys), (Duration::from_secs(3600), false));
 }
