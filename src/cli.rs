@@ -17,6 +17,7 @@ pub mod output;
 pub mod policies;
 pub mod select;
 pub mod services;
+pub mod status;
 pub mod table;
 pub mod workloads;
 

@@ -123,6 +123,11 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 impl Tunnel {
+    /// What listens at an address; with a place of the running lab, there.
+    pub fn at(address: String, lab: Option<String>) -> Self {
+        Self { admin: address, lab }
+    }
+
     /// Where it is, for messages.
     pub fn place(&self) -> &str {
         &self.admin
@@ -134,10 +139,29 @@ impl Tunnel {
     /// # Errors
     /// There is no such lab or node, or no answer of any kind.
     pub fn get(&self, page: &'static str, query: &str) -> anyhow::Result<Answer> {
+        self.enter()?;
+        self.ask(page, query)
+    }
+
+    /// Asks for several pages, as [`get`](Self::get) does.
+    ///
+    /// # Errors
+    /// There is no such lab or node, or no answer of any kind to one of them.
+    pub fn get_all<const N: usize>(&self, pages: [&'static str; N]) -> anyhow::Result<Vec<Answer>> {
+        self.enter()?;
+        pages.into_iter().map(|page| self.ask(page, "")).collect()
+    }
+
+    /// Once there, the lab's door is not in sight any more: this can be done once.
+    fn enter(&self) -> anyhow::Result<()> {
         if let Some(node) = &self.lab {
             host::be_single_threaded()?;
             visit::enter_network(node)?;
         }
+        Ok(())
+    }
+
+    fn ask(&self, page: &'static str, query: &str) -> anyhow::Result<Answer> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

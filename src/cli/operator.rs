@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::ask::Source;
 use super::dump::Dump;
 use super::output::{Format, View, print};
-use super::{certificates, connections, explain, policies, services, workloads};
+use super::{certificates, connections, explain, policies, services, status, workloads};
 
 /// What an operator wants to know.
 #[derive(Subcommand, Clone, Debug)]
@@ -18,6 +18,10 @@ pub enum Command {
     ///
     /// The exit status is 0 if the connection may be made, 1 if it may not, and 2 if there is no answer.
     Explain(explain::Args),
+    /// Say who is connected to the control plane and how far each has come, and which objects do not do what they say
+    ///
+    /// The exit status is 0 if all is well, 1 if not, and 2 if there is no answer.
+    Status(status::Args),
     /// A list
     #[command(flatten)]
     List(List),
@@ -59,6 +63,11 @@ pub struct Args<F: clap::Args> {
 pub fn run(command: &Command) -> ExitCode {
     match command {
         Command::Explain(args) => explain::run(args).unwrap_or_else(|error| {
+            eprintln!("adit: {error:#}");
+            // 1 is the answer "no".
+            ExitCode::from(2)
+        }),
+        Command::Status(args) => status::run(args).unwrap_or_else(|error| {
             eprintln!("adit: {error:#}");
             // 1 is the answer "no".
             ExitCode::from(2)

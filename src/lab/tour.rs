@@ -13,7 +13,7 @@ use anyhow::Context;
 use self::bank::Bank;
 use super::manifests;
 use super::screen::Screen;
-use super::visit::Door;
+use super::visit::{CONTROL, Door};
 use super::world::World;
 
 mod bank;
@@ -150,7 +150,7 @@ fn take(number: usize, step: &Step, bank: &mut Bank, screen: &Screen) -> bool {
     }
 }
 
-/// The process that stands for each pod, and, once nodes have tunnels, for each node.
+/// The process that stands for each pod, and, once they run, for the tunnel of each node and the control plane.
 fn visitors(bank: &Bank) -> anyhow::Result<BTreeMap<String, u32>> {
     let process = |pod: &super::world::Pod| anyhow::Ok((pod.spec.name.clone(), pod.app()?.id()));
     let mut places: BTreeMap<_, _> = bank.world.pods().map(process).collect::<anyhow::Result<_>>()?;
@@ -158,6 +158,9 @@ fn visitors(bank: &Bank) -> anyhow::Result<BTreeMap<String, u32>> {
         if let Some(tunnel) = node.tunnels().last() {
             places.insert(node.name.clone(), tunnel.process().id());
         }
+    }
+    if let Some(control) = bank.world.control_process() {
+        places.insert(CONTROL.to_owned(), control.id());
     }
     Ok(places)
 }
@@ -189,6 +192,7 @@ fn stay(bank: &Bank, screen: &Screen) -> anyhow::Result<()> {
             node.name
         ),
     );
+    screen.shows("see who has what", "adit status --lab");
     screen.shows(
         "read a log",
         format_args!("tail -f {root}{}", node.tunnel()?.process().log().display()),

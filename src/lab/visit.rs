@@ -21,6 +21,9 @@ use nix::sched::CloneFlags;
 
 use super::host;
 
+/// The place of the control plane, beside those of pods and nodes.
+pub const CONTROL: &str = "control";
+
 /// What the names of the labs' sockets start with; the process id follows.
 const PREFIX: &str = "adit-lab-";
 

@@ -288,6 +288,11 @@ impl World {
         self.control.as_mut().context("there is no control plane")
     }
 
+    /// The process of the control plane, if it runs.
+    pub fn control_process(&self) -> Option<&Process> {
+        self.control.as_ref()?.process().ok()
+    }
+
     /// Writes nodes and pods as manifests, as the kubelets and agents of a cluster do.
     fn publish(&self) -> anyhow::Result<()> {
         if self.control.is_none() {

@@ -110,7 +110,9 @@ impl NodeInfo {
             service_account: told("SERVICE_ACCOUNT"),
             node: told("NODE_NAME").unwrap_or_default(),
             cluster: told("CLUSTER_ID").unwrap_or_default(),
-            version: told("ISTIO_VERSION").unwrap_or_default(),
+            version: told("ADIT_VERSION")
+                .or_else(|| told("ISTIO_VERSION"))
+                .unwrap_or_default(),
         })
     }
 

@@ -91,6 +91,7 @@ impl Node {
             .address
             .map_or("1.1.1.1".to_owned(), |address| address.to_string());
         let own = [
+            ("ADIT_VERSION", env!("CARGO_PKG_VERSION")),
             ("NAME", pod),
             ("NAMESPACE", namespace),
             ("SERVICE_ACCOUNT", service_account),

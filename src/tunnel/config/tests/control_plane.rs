@@ -170,6 +170,7 @@ fn a_tunnel_describes_itself_as_ztunnel_does() {
     assert_eq!(
         keys,
         [
+            "ADIT_VERSION",
             "CLUSTER_ID",
             "INSTANCE_IPS",
             "NAME",
