@@ -135,9 +135,8 @@ impl RemoteSource {
             Ok(Some((saved, age))) => {
                 tracing::warn!(?age, "no control plane; the mesh is as a predecessor knew it");
                 mirror.restore(saved);
-                mirror.complete();
                 let error = self.status.borrow().error.clone();
-                mirror.publish(&self.status, &self.changed, now - age);
+                mirror.publish(true, &self.status, &self.changed, now - age);
                 self.status.send_modify(|status| status.error = error);
             }
             Ok(None) => {}
@@ -197,13 +196,8 @@ impl RemoteSource {
             if !heard.contains(&kind) {
                 heard.push(kind);
             }
-            {
-                let mirror = lock(&self.mirror);
-                mirror.publish(&self.status, &self.changed, SystemTime::now());
-                if heard.len() == KINDS.len() {
-                    mirror.complete();
-                }
-            }
+            let complete = heard.len() == KINDS.len();
+            lock(&self.mirror).publish(complete, &self.status, &self.changed, SystemTime::now());
             if requests.send(answer).await.is_err() {
                 break;
             }

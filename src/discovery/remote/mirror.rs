@@ -179,18 +179,19 @@ impl Mirror {
         self.apply(Kind::Address, &response(saved.addresses));
     }
 
-    /// Everything that was asked for has come once.
-    pub(super) fn complete(&self) {
-        self.store.mark_complete();
-    }
-
-    /// Tells how the source fares after a response.
+    /// Tells how the source fares after a response; `complete` if everything that was asked for has come once. Whoever
+    /// waits for that is woken after it can be seen, also when nothing else has changed.
     pub(super) fn publish(
         &self,
+        complete: bool,
         status: &watch::Sender<Status>,
         changed: &watch::Sender<u64>,
         now: SystemTime,
     ) {
+        let completed = complete && !self.store.is_complete();
+        if completed {
+            self.store.mark_complete();
+        }
         let all = [&self.addresses, &self.authorizations];
         let refused = all.iter().flat_map(|versions| versions.refused.values());
         let rejected = refused.map(|(name, reason)| Rejected {
@@ -210,7 +211,7 @@ impl Mirror {
         changed.send_if_modified(|seen| {
             let newer = *seen != self.generation;
             *seen = self.generation;
-            newer
+            newer || completed
         });
     }
 

@@ -55,7 +55,7 @@ fn mirror() -> (Arc<Store>, Mirror) {
 
 fn told(mirror: &Mirror) -> Status {
     let (status, changed) = (watch::Sender::new(Status::default()), watch::Sender::new(0));
-    mirror.publish(&status, &changed, SystemTime::now());
+    mirror.publish(false, &status, &changed, SystemTime::now());
     status.borrow().clone()
 }
 
@@ -127,4 +127,19 @@ fn a_refusal_is_not_longer_than_people_read() {
         .apply(Kind::Address, &response(bad, &[]))
         .expect("a refusal");
     assert!(refused.len() < 4000, "{}", refused.len());
+}
+
+#[test]
+fn whoever_waits_for_a_complete_mesh_is_woken_when_it_is_one() {
+    let (store, mirror) = mirror();
+    let (status, changed) = (watch::Sender::new(Status::default()), watch::Sender::new(0));
+    let mut waiting = changed.subscribe();
+    mirror.publish(false, &status, &changed, SystemTime::now());
+    assert!(!waiting.has_changed().expect("open"), "nothing has changed");
+    // A mesh of which nothing is there is complete as well.
+    mirror.publish(true, &status, &changed, SystemTime::now());
+    assert!(waiting.has_changed().expect("open") && store.is_complete());
+    waiting.borrow_and_update();
+    mirror.publish(true, &status, &changed, SystemTime::now());
+    assert!(!waiting.has_changed().expect("open"), "once");
 }

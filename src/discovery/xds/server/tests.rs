@@ -238,6 +238,25 @@ async fn a_source_has_what_the_catalog_has() {
 }
 
 #[tokio::test]
+async fn a_mesh_without_anything_in_it_is_complete_and_says_so() {
+    let stage = Stage::new(settings()).await;
+    stage.publish([]);
+    let (store, source) = stage.source();
+    let mut changes = source.changed();
+    tokio::spawn(source.run());
+    let complete = async {
+        loop {
+            changes.borrow_and_update();
+            if store.is_complete() {
+                return;
+            }
+            changes.changed().await.expect("the source lives");
+        }
+    };
+    tokio::time::timeout(PATIENCE, complete).await.expect("woken");
+}
+
+#[tokio::test]
 async fn a_stream_that_ends_in_order_is_resumed_with_what_is_there() {
     let stage = Stage::new(Settings {
         longest_stream: Some(Duration::from_millis(50)),
