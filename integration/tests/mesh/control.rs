@@ -139,34 +139,6 @@ pub fn manifests_decide_what_the_traffic_may() -> anyhow::Result<()> {
     becomes(&world, "client", true)
 }
 
-/// A pod joins the mesh under the traffic of clients who know it by plaintext: no request fails, and once every tunnel
-/// knows it, it takes no plaintext any more.
-pub fn a_pod_that_joins_refuses_nobody_who_does_not_know_yet() -> anyhow::Result<()> {
-    let mut world = build(&[])?;
-    let namespace = world.pod("client")?.namespace().clone();
-    world.release("ledger")?;
-    observe::eventually("ledger to be outside", || {
-        let registry = world.node(0)?.tunnel()?.admin("GET", "/config_dump")?.body;
-        let dump: Value = serde_json::from_str(&registry)?;
-        let workloads = dump["workloads"].as_array().context("no workloads")?;
-        let outside = |one: &&Value| one["name"] == "ledger" && one["protocol"] != "HBONE";
-        Ok(workloads.iter().find(outside).map(drop))
-    })?;
-    becomes(&world, "outsider", true)?;
-    let traffic = Traffic::start(&namespace, SocketAddr::new(LEDGER_VIP, HTTP_PORT), 2)?;
-    traffic.wait_answers(50)?;
-    world.enrol("ledger")?;
-    world.wait_known()?;
-    traffic.wait_answers(50)?;
-    let tally = traffic.stop();
-    ensure!(tally.failures() == 0, "requests failed: {tally:?}");
-    ensure!(
-        !answered(&world, "outsider")?,
-        "plaintext was taken, although the mesh is strict"
-    );
-    Ok(())
-}
-
 /// A policy that allows the client comes and goes, again and again: the client notices nothing, because no tunnel ever
 /// knows that there is a policy before it knows which.
 pub fn a_policy_that_allows_disturbs_nobody() -> anyhow::Result<()> {

@@ -82,7 +82,6 @@ const POLICY: &[Scenario] = scenarios![
 
 const CONTROL: &[Scenario] = scenarios![
     control::manifests_decide_what_the_traffic_may,
-    control::a_pod_that_joins_refuses_nobody_who_does_not_know_yet,
     control::a_policy_that_allows_disturbs_nobody,
     control::a_broken_manifest_leaves_what_was,
     control::traffic_outlives_the_control_plane,
