@@ -81,8 +81,8 @@ pub struct Graph {
 pub struct Settled {
     /// The resources that are different.
     pub changes: Vec<Change>,
-    /// Whether one of them may make the mesh stricter: a policy, or something that is gone.
-    pub urgent: bool,
+    /// Whether something else is said about an object than before.
+    pub conditions_changed: bool,
     /// How many outputs were made again.
     pub computed: usize,
 }

@@ -133,19 +133,12 @@ impl Mill {
 
     fn publish(&mut self, since: Instant) {
         let settled = self.graph.settle();
-        let conditions = self.graph.conditions().iter();
-        let conditions: Conditions = Arc::new(
-            conditions
-                .map(|(key, conditions)| (key.to_string(), conditions.clone()))
-                .collect(),
-        );
-        self.conditions.send_if_modified(|known| {
-            let different = **known != *conditions;
-            if different {
-                *known = conditions;
-            }
-            different
-        });
+        // There are as many as objects: they are gathered when one is different, not for each pod that comes.
+        if settled.conditions_changed {
+            let all = self.graph.conditions().iter();
+            let all = all.map(|(key, conditions)| (key.to_string(), conditions.clone()));
+            self.conditions.send_replace(Arc::new(all.collect()));
+        }
         let next = self.catalog.with(settled.changes, since);
         let first = self.published.borrow().is_none();
         if let Some(next) = next {

@@ -37,7 +37,7 @@ pub struct TokenIssuer {
     audience: String,
     trust_domain: TrustDomain,
     keys: PathBuf,
-    loaded: Mutex<Option<Loaded>>,
+    loaded: Mutex<Loaded>,
 }
 
 /// The keys as they were in the file.
@@ -91,7 +91,7 @@ impl TokenIssuer {
             audience,
             trust_domain,
             keys,
-            loaded: Mutex::new(Some(loaded)),
+            loaded: Mutex::new(loaded),
         })
     }
 
@@ -105,7 +105,7 @@ impl TokenIssuer {
         if !ALGORITHMS.contains(&header.alg) {
             return Err(invalid(format!("signatures of {:?} are not taken", header.alg)));
         }
-        let keys = self.keys().await?;
+        let keys = self.keys().await;
         let candidates = keys
             .keys
             .iter()
@@ -160,23 +160,17 @@ impl TokenIssuer {
     }
 
     /// The keys; those that were good last, if the file is not at present.
-    async fn keys(&self) -> Result<JwkSet, Denied> {
+    async fn keys(&self) -> JwkSet {
         let mut loaded = self.loaded.lock().await;
-        let changed = changed(&self.keys);
-        if loaded.as_ref().is_none_or(|loaded| loaded.changed != changed) {
+        if loaded.changed != changed(&self.keys) {
             match load(&self.keys) {
-                Ok(now) => *loaded = Some(now),
+                Ok(now) => *loaded = now,
                 Err(error) => {
                     tracing::warn!(%error, "the keys of tokens cannot be used; the last good ones stay")
                 }
             }
         }
-        match &*loaded {
-            Some(loaded) => Ok(loaded.keys.clone()),
-            None => Err(Denied::Unavailable(
-                "there are no keys to verify tokens with".to_owned(),
-            )),
-        }
+        loaded.keys.clone()
     }
 }
 

@@ -42,7 +42,7 @@ impl Outputs {
 
     /// Replaces what an output was, and notes what is different.
     pub(super) fn replace(&mut self, output: Output, made: Made, settled: &mut Settled) {
-        self.replace_conditions(&output, made.conditions);
+        settled.conditions_changed |= self.replace_conditions(&output, made.conditions);
         let now: Box<[_]> = made
             .resources
             .iter()
@@ -54,14 +54,12 @@ impl Outputs {
         }
         for (table, name, _) in before {
             if !now.iter().any(|one| one.0 == *table && one.1 == *name) {
-                settled.urgent = true;
                 settled.changes.push(Change::Remove(*table, name.clone()));
             }
         }
         for resource in made.resources {
             let same = |one: &Kept| one.1 == *resource.name() && one.2 == resource.version();
             if !before.iter().any(same) {
-                settled.urgent |= resource.table() == Table::Authorizations;
                 settled.changes.push(Change::Put(resource));
             }
         }
@@ -72,17 +70,18 @@ impl Outputs {
         }
     }
 
-    fn replace_conditions(&mut self, output: &Output, conditions: Option<(Key, Vec<Condition>)>) {
+    /// Whether anything is different.
+    fn replace_conditions(&mut self, output: &Output, conditions: Option<(Key, Vec<Condition>)>) -> bool {
         match conditions.filter(|(_, conditions)| !conditions.is_empty()) {
             Some((key, conditions)) => {
                 self.about.insert(output.clone(), key.clone());
-                self.conditions.insert(key, conditions);
+                let before = self.conditions.insert(key.clone(), conditions);
+                before.as_ref() != self.conditions.get(&key)
             }
-            None => {
-                if let Some(key) = self.about.remove(output) {
-                    self.conditions.remove(&key);
-                }
-            }
+            None => match self.about.remove(output) {
+                Some(key) => self.conditions.remove(&key).is_some(),
+                None => false,
+            },
         }
     }
 }

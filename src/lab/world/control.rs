@@ -2,17 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use adit_net::Namespace;
-use anyhow::{Context, bail};
+use anyhow::Context;
 
-use super::PATIENCE;
 use super::fabric::Attachment;
+use super::node::wait_ready;
 use super::process::Process;
 use crate::lab::manifests::{self, Identity};
 use crate::lab::tokens::{self, Issuer};
-use crate::lab::{host, http, observe};
+use crate::lab::{host, http};
 
 /// The namespace of Adit itself.
 pub const NAMESPACE: &str = "adit-system";
@@ -83,7 +82,7 @@ impl Control {
             &arguments,
             &[],
         )?);
-        self.wait_ready()
+        wait_ready(namespace, SocketAddr::new(self.address(), READINESS))
             .with_context(|| format!("{name} does not become ready\n{}", self.last_words()))
     }
 
@@ -153,22 +152,6 @@ impl Control {
 
     fn last_words(&self) -> String {
         self.process.as_ref().map(Process::last_words).unwrap_or_default()
-    }
-
-    fn wait_ready(&self) -> anyhow::Result<()> {
-        let address = SocketAddr::new(self.address(), READINESS);
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = http::request(self.namespace(), address, "GET", "/healthz/ready");
-            match answer {
-                Ok(response) if response.status == 200 => return Ok(()),
-                answer if Instant::now() > deadline => match answer {
-                    Ok(response) => bail!("it says: {}", response.body.trim()),
-                    Err(error) => return Err(error.into()),
-                },
-                _ => std::thread::sleep(observe::INTERVAL),
-            }
-        }
     }
 }
 

@@ -173,17 +173,22 @@ impl Tunnel {
 
     pub(super) fn wait_ready(&self) -> anyhow::Result<()> {
         let address = SocketAddr::new(self.attachment.addresses.v4.into(), READINESS);
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = http::request(self.namespace(), address, "GET", "/healthz/ready");
-            match answer {
-                Ok(response) if response.status == 200 => return Ok(()),
-                answer if Instant::now() > deadline => match answer {
-                    Ok(response) => bail!("it says: {}", response.body.trim()),
-                    Err(error) => return Err(error.into()),
-                },
-                _ => std::thread::sleep(observe::INTERVAL),
-            }
+        wait_ready(self.namespace(), address)
+    }
+}
+
+/// Waits until the readiness page at an address says so.
+pub(super) fn wait_ready(namespace: &Namespace, address: SocketAddr) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = http::request(namespace, address, "GET", "/healthz/ready");
+        match answer {
+            Ok(response) if response.status == 200 => return Ok(()),
+            answer if Instant::now() > deadline => match answer {
+                Ok(response) => bail!("it says: {}", response.body.trim()),
+                Err(error) => return Err(error.into()),
+            },
+            _ => std::thread::sleep(observe::INTERVAL),
         }
     }
 }
